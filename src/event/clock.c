@@ -1,0 +1,36 @@
+#include "event/clock.h"
+
+#include <time.h>
+
+#define NS_PER_S INT64_C(1000000000)
+
+/* A deterministic machine always starts at 2024-01-01 00:00:00 UTC. */
+#define VIRTUAL_EPOCH_NS (INT64_C(1704067200) * NS_PER_S)
+
+static int64_t host_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
+void clock_init(struct lm_clock *clock, bool is_virtual)
+{
+	clock->is_virtual = is_virtual;
+	clock->base_ns = host_ns(CLOCK_MONOTONIC);
+	clock->virtual_ns = 0;
+	clock->wall_ns = is_virtual ? VIRTUAL_EPOCH_NS : host_ns(CLOCK_REALTIME);
+}
+
+int64_t clock_now(const struct lm_clock *clock)
+{
+	if (clock->is_virtual)
+		return clock->virtual_ns;
+	return host_ns(CLOCK_MONOTONIC) - clock->base_ns;
+}
+
+int64_t clock_wall(const struct lm_clock *clock)
+{
+	return clock->wall_ns + clock_now(clock);
+}

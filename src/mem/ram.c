@@ -1,0 +1,152 @@
+#include "mem/ram.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void add_range(struct ram *ram, uint64_t start, uint64_t end, uint64_t offset)
+{
+	ram->range[ram->count++] = (struct ram_range){
+		.start = start,
+		.size = end - start,
+		.hva = ram->base + offset,
+	};
+}
+
+/* The low part keeps guest-physical = memfd offset; only the part above 4 GiB is moved. */
+static void lay_out(struct ram *ram)
+{
+	uint64_t low = LM_MIN(ram->size, RAM_LOW_MAX);
+
+	add_range(ram, RAM_HOLE_VGA_END, low, RAM_HOLE_VGA_END);
+	add_range(ram, 0, RAM_HOLE_VGA_START, 0);
+	if (ram->size > low)
+		add_range(ram, RAM_HIGH_START, RAM_HIGH_START + (ram->size - low), low);
+}
+
+static int map_memfd(struct ram *ram)
+{
+	ram->fd = memfd_create("lamina-ram", MFD_CLOEXEC);
+	if (ram->fd < 0)
+		return -errno;
+	if (ftruncate(ram->fd, (off_t)ram->size) < 0)
+		return -errno;
+	ram->base = mmap(NULL, ram->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			 ram->fd, 0);
+	return ram->base == MAP_FAILED ? -errno : 0;
+}
+
+static int map_anonymous(struct ram *ram)
+{
+	ram->base = mmap(NULL, ram->size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return ram->base == MAP_FAILED ? -errno : 0;
+}
+
+int ram_init(struct ram *ram, uint64_t size, struct lm_err *err)
+{
+	int rc;
+
+	*ram = (struct ram){ .fd = -1, .size = size };
+	if (size < RAM_MIN || size > RAM_MAX || size & PAGE_MASK)
+		return lm_err_set(err, -EINVAL,
+				  "memory size %llu: must be a multiple of 4K from 2M to 1T",
+				  (unsigned long long)size);
+	rc = map_memfd(ram);
+	if (rc == -ENOSYS || rc == -EPERM || rc == -EACCES) {
+		ram->fd = -1;
+		rc = map_anonymous(ram);
+	}
+	if (rc < 0) {
+		if (ram->fd >= 0)
+			close(ram->fd);
+		return lm_err_errno(err, rc, "cannot map %llu MiB of guest memory",
+				    (unsigned long long)(size / MIB));
+	}
+	lay_out(ram);
+	return 0;
+}
+
+void ram_fini(struct ram *ram)
+{
+	if (ram->base)
+		munmap(ram->base, ram->size);
+	if (ram->fd >= 0)
+		close(ram->fd);
+	ram->base = NULL;
+	ram->fd = -1;
+}
+
+/* The longest piece of RAM at gpa, at most len bytes; NULL where there is none. */
+static uint8_t *piece_at(const struct ram *ram, gpa_t gpa, uint64_t *len)
+{
+	for (unsigned k = 0; k < ram->count; k++) {
+		const struct ram_range *r = &ram->range[k];
+		uint64_t offset = gpa.v - r->start;
+
+		if (offset < r->size) {
+			*len = LM_MIN(*len, r->size - offset);
+			return r->hva + offset;
+		}
+	}
+	return NULL;
+}
+
+static bool all_ram(const struct ram *ram, gpa_t gpa, uint64_t len)
+{
+	while (len) {
+		uint64_t piece = len;
+
+		if (!piece_at(ram, gpa, &piece))
+			return false;
+		gpa.v += piece;
+		len -= piece;
+	}
+	return true;
+}
+
+bool ram_read(const struct ram *ram, gpa_t gpa, void *buf, uint64_t len)
+{
+	uint8_t *to = buf;
+
+	if (!all_ram(ram, gpa, len))
+		return false;
+	while (len) {
+		uint64_t piece = len;
+		const uint8_t *from = piece_at(ram, gpa, &piece);
+
+		memcpy(to, from, piece);
+		to += piece;
+		gpa.v += piece;
+		len -= piece;
+	}
+	return true;
+}
+
+bool ram_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len)
+{
+	const uint8_t *from = buf;
+
+	if (!all_ram(ram, gpa, len))
+		return false;
+	while (len) {
+		uint64_t piece = len;
+		uint8_t *to = piece_at(ram, gpa, &piece);
+
+		memcpy(to, from, piece);
+		from += piece;
+		gpa.v += piece;
+		len -= piece;
+	}
+	return true;
+}
+
+uint64_t ram_low_top(const struct ram *ram)
+{
+	return LM_MIN(ram->size, RAM_LOW_MAX);
+}
+
+uint64_t ram_high_size(const struct ram *ram)
+{
+	return ram->size - ram_low_top(ram);
+}

@@ -1,0 +1,72 @@
+/*
+ * Guest-physical memory: RAM in one memfd, mapped shared, seen through a few ranges.
+ *
+ * The PC's layout leaves two holes: the legacy VGA window [640 KiB, 768 KiB) and the PCI window
+ * below 4 GiB. Everything that is in no range is device space (mem/io.h).
+ *
+ * Threads: ranges are fixed after ram_init. RAM bytes may be read and written by any thread at
+ * any time, as on a real machine; use the accessors of this header or copies, never assume that
+ * two reads of guest memory return the same value.
+ */
+#ifndef LM_MEM_RAM_H
+#define LM_MEM_RAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bits.h"
+#include "base/err.h"
+#include "mem/addr.h"
+
+#define RAM_HOLE_VGA_START UINT64_C(0xa0000)
+#define RAM_HOLE_VGA_END   UINT64_C(0xc0000)
+#define RAM_LOW_MAX        (3 * GIB) /* RAM above this continues at 4 GiB */
+#define RAM_HIGH_START     (4 * GIB)
+#define RAM_MIN            (2 * MIB)
+#define RAM_MAX            (UINT64_C(1) << 40)
+#define RAM_MAX_RANGES     4
+
+struct ram_range {
+	uint64_t start; /* guest-physical, page-aligned */
+	uint64_t size;  /* bytes */
+	uint8_t *hva;   /* host address of `start` */
+};
+
+struct ram {
+	int fd;        /* memfd, or -1 where the host denies memfd_create (then anonymous memory) */
+	uint64_t size; /* bytes of RAM in all */
+	uint8_t *base; /* the whole mapping; offset = position in the memfd */
+	struct ram_range range[RAM_MAX_RANGES];
+	unsigned count;
+};
+
+/* Bytes; must be a multiple of 4 KiB within [RAM_MIN, RAM_MAX]. */
+int ram_init(struct ram *ram, uint64_t size, struct lm_err *err);
+void ram_fini(struct ram *ram);
+
+/*
+ * The host address of [gpa, gpa + len), or NULL unless all of it lies in one RAM range. The
+ * pointer stays valid until ram_fini.
+ */
+static inline uint8_t *ram_ptr(const struct ram *ram, gpa_t gpa, uint64_t len)
+{
+	for (unsigned k = 0; k < ram->count; k++) {
+		const struct ram_range *r = &ram->range[k];
+		uint64_t offset = gpa.v - r->start;
+
+		if (offset < r->size && len <= r->size - offset)
+			return r->hva + offset;
+	}
+	return NULL;
+}
+
+/* Copies; false (and nothing copied) unless all of [gpa, gpa + len) is RAM. May span ranges. */
+bool ram_read(const struct ram *ram, gpa_t gpa, void *buf, uint64_t len);
+bool ram_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len);
+
+/* Highest RAM address below 4 GiB and bytes of RAM above 4 GiB, for e820 and CMOS. */
+uint64_t ram_low_top(const struct ram *ram);
+uint64_t ram_high_size(const struct ram *ram);
+
+#endif
