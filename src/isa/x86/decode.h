@@ -49,6 +49,16 @@ struct operand {
 
 enum insn_rep { REP_NONE, REP_F3, REP_F2 };
 
+/*
+ * Instruction classes that CR0, CR4 and XCR0 can switch off. The run loop raises #UD or #NM for
+ * them before exec (x86_guard_raise), so semantics need no such checks.
+ */
+#define GUARD_X87 0x01 /* #NM by CR0.EM or TS; pending #MF for all but the control forms */
+#define GUARD_MMX 0x02 /* #UD by EM, #NM by TS, pending #MF */
+#define GUARD_SSE 0x04 /* #UD by EM or OSFXSR = 0, #NM by TS */
+#define GUARD_AVX 0x08 /* #UD by OSXSAVE = 0, XCR0[2:1] not set; #NM by TS */
+#define GUARD_WAIT 0x10 /* FWAIT: #NM by TS and MP; pending #MF */
+
 struct insn {
 	insn_exec_fn exec;
 	uint64_t imm;        /* sign- or zero-extended as the manual says for this form */
@@ -69,6 +79,7 @@ struct insn {
 	uint8_t opcode_map;  /* ZydisOpcodeMap */
 	uint8_t modrm;
 	uint8_t cc;          /* condition code of Jcc, SETcc, CMOVcc (SDM vol. 1 appendix B) */
+	uint8_t guard;       /* GUARD_ bits: which CR0/CR4/XCR0 state it depends on */
 	struct operand op[INSN_MAX_OPS];
 	uint8_t bytes[16];   /* as fetched, zero-padded */
 };

@@ -1,0 +1,16 @@
+#include "engine/engine.h"
+
+#include "engine/interp/interp.h"
+
+const struct engine_ops *const engines[] = {
+	&interp_engine,
+	NULL,
+};
+
+const struct engine_ops *engine_find(const char *name)
+{
+	for (const struct engine_ops *const *e = engines; *e; e++)
+		if (!strcmp((*e)->name, name))
+			return *e;
+	return NULL;
+}

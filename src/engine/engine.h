@@ -1,0 +1,52 @@
+/*
+ * The engine boundary: like KVM's, run() carries a vCPU until the machine has to look at it.
+ *
+ * An engine executes struct x86_cpu from and to its canonical state and reaches what is outside RAM
+ * only through struct mem_io. It never knows a device. Engines are const descriptors, listed in
+ * engine.c.
+ */
+#ifndef LM_ENGINE_ENGINE_H
+#define LM_ENGINE_ENGINE_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "isa/x86/cpu.h"
+
+enum exit_reason {
+	EXIT_BUDGET,   /* max_insns were executed */
+	EXIT_HALTED,   /* HLT, or waiting for SIPI: sleep until event_wakes */
+	EXIT_KICKED,   /* EV_KICK was raised (and is cleared) */
+	EXIT_SHUTDOWN, /* triple fault */
+};
+
+#define ENGINE_NO_BUDGET UINT64_MAX
+
+struct engine_ops {
+	const char *name;
+	const char *summary; /* one line for help and doctor */
+
+	/* 0 when this host can run it; else the reason in err. */
+	int (*probe)(struct lm_err *err);
+	/* Allocates what the engine keeps for a vCPU (c->engine). */
+	int (*vcpu_create)(struct x86_cpu *c, struct lm_err *err);
+	void (*vcpu_destroy)(struct x86_cpu *c);
+	/*
+	 * On the vCPU's own thread. Executes at most max_insns instructions (exactly that many when
+	 * it returns EXIT_BUDGET; delivering an event counts as none).
+	 */
+	enum exit_reason (*run)(struct x86_cpu *c, uint64_t max_insns);
+	/* Makes run() return soon with EXIT_KICKED. Any thread. */
+	void (*kick)(struct x86_cpu *c);
+	/* Makes c->s complete and current; adopts a c->s written from outside. vCPU not running. */
+	void (*state_save)(struct x86_cpu *c);
+	void (*state_load)(struct x86_cpu *c);
+};
+
+/* NULL-terminated, best first. */
+extern const struct engine_ops *const engines[];
+
+/* By name, or NULL. */
+const struct engine_ops *engine_find(const char *name);
+
+#endif

@@ -1,0 +1,37 @@
+/*
+ * Event delivery: exceptions, interrupts, NMI, INIT and SIPI, through the IVT or IDT of the current
+ * mode, and task switches (SDM vol. 3A ch. 6 and 7).
+ */
+#ifndef LM_ISA_X86_EVENT_H
+#define LM_ISA_X86_EVENT_H
+
+#include "isa/x86/cpu.h"
+
+/*
+ * Delivers c->fault (thrown by an instruction at s.rip): sets CR2 or DR6, RF, pushes, double-fault
+ * and triple-fault rules. May itself meet faults, which it serves; after a triple fault
+ * s.activity is CPU_SHUTDOWN and EV_SHUTDOWN is set.
+ */
+void event_deliver_fault(struct x86_cpu *c);
+
+/* INT n, INT3, INTO (with `software`) or a vector from outside; s.rip is the return address. */
+enum event_kind { EVENT_EXTERNAL, EVENT_NMI, EVENT_SOFTWARE_INT, EVENT_SOFTWARE_EXC, EVENT_EXCEPTION };
+
+/*
+ * Delivers one vector. Throws what delivery itself faults with (the run loop then calls
+ * event_deliver_fault, which applies the double-fault rules when c->delivering says so).
+ */
+void event_deliver(struct x86_cpu *c, uint8_t vector, enum event_kind kind, bool has_error,
+		   uint32_t error);
+
+/*
+ * Between two instructions, when x86_events(c) is not 0: debug traps, INIT, SIPI, NMI, interrupts
+ * in architectural priority (SDM vol. 3A table 6-2). Returns true when the run loop must leave
+ * (EV_KICK, EV_SHUTDOWN, halted); it looks at s.activity and events for the reason.
+ */
+bool event_poll(struct x86_cpu *c);
+
+/* Whether a halted vCPU has a reason to wake (HLT; SDM vol. 2 HLT). Any thread. */
+bool event_wakes(struct x86_cpu *c);
+
+#endif

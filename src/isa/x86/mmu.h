@@ -1,0 +1,38 @@
+/* Paging (SDM vol. 3A ch. 4): the page walk of every mode, and the TLB in front of it. */
+#ifndef LM_ISA_X86_MMU_H
+#define LM_ISA_X86_MMU_H
+
+#include "isa/x86/access.h"
+
+struct page_walk {
+	gpa_t gpa;           /* of the byte asked for */
+	uint64_t page_bytes; /* 4 KiB, 2 MiB, 4 MiB or 1 GiB */
+	bool writable, user, executable, global;
+	bool dirty;          /* D is set in the leaf: writes need no further walk */
+};
+
+/*
+ * Walks for an access, setting A and D bits atomically in guest memory. Returns true, or false
+ * with *error set to the #PF error code. `user` is the privilege of the access. With `probe`, bits
+ * are not set and rights are not checked (debuggers, backtraces).
+ */
+bool mmu_walk(struct x86_cpu *c, gva_t gva, enum mem_access access, bool user, bool probe,
+	      struct page_walk *walk, uint32_t *error);
+
+/* Translates for the current privilege and fills the TLB; raises #PF. */
+struct tlb_entry *mmu_fill(struct x86_cpu *c, gva_t gva, enum mem_access access,
+			   enum mem_privilege privilege, gpa_t *gpa);
+
+void mmu_flush_all(struct x86_cpu *c);
+void mmu_flush_page(struct x86_cpu *c, gva_t gva);
+
+/* After a write of CR3 (non-PAE and long mode: `keep` is bit 63 under PCID). */
+void mmu_cr3_changed(struct x86_cpu *c, bool keep);
+
+/* PAE: loads and checks the four PDPTEs from cr3; false: reserved bits set, raise #GP(0). */
+bool mmu_load_pdptes(struct x86_cpu *c, uint64_t cr3);
+
+/* For tools: guest-virtual to guest-physical without side effects; false when not mapped. */
+bool mmu_probe(struct x86_cpu *c, gva_t gva, gpa_t *gpa);
+
+#endif

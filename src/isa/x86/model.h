@@ -1,0 +1,46 @@
+/*
+ * The CPU model: what CPUID says, and so which instructions, MSRs and control bits exist. The same
+ * policy serves every engine.
+ */
+#ifndef LM_ISA_X86_MODEL_H
+#define LM_ISA_X86_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Features that gate instruction sets or architectural bits; one bit each in x86_model.features. */
+enum x86_feature {
+	F_MMX, F_SSE, F_SSE2, F_SSE3, F_SSSE3, F_SSE4_1, F_SSE4_2, F_AES, F_PCLMULQDQ, F_AVX,
+	F_F16C, F_FMA, F_AVX2, F_BMI1, F_BMI2, F_ADX, F_SHA, F_RDRAND, F_RDSEED, F_MOVBE, F_POPCNT,
+	F_LZCNT, F_CX16, F_XSAVE, F_XSAVEOPT, F_XSAVEC, F_XGETBV1, F_XSAVES, F_FSGSBASE, F_SMEP,
+	F_SMAP, F_PCID, F_INVPCID, F_X2APIC, F_TSC_DEADLINE, F_RDTSCP, F_RDPID, F_CLFLUSHOPT,
+	F_CLWB, F_ERMS, F_FSRM, F_NX, F_PDPE1GB, F_SYSCALL, F_LM, F_LAHF_LM, F_UMIP, F_PREFETCHW,
+	F_KVM, F_COUNT,
+};
+
+struct x86_model {
+	const char *name;
+	uint64_t features;        /* bit f: enum x86_feature f */
+	uint8_t physical_bits;    /* MAXPHYADDR */
+	uint64_t tsc_hz;
+	unsigned cpu_count;
+};
+
+static inline bool model_has(const struct x86_model *m, enum x86_feature f)
+{
+	return m->features >> f & 1;
+}
+
+struct cpuid_regs {
+	uint32_t eax, ebx, ecx, edx;
+};
+
+struct x86_cpu;
+
+/* Everything lamina can emulate. */
+void model_default(struct x86_model *m, unsigned cpu_count, uint64_t tsc_hz);
+
+/* CPUID as this vCPU sees it now (APIC ID, OSXSAVE and XCR0-dependent sizes are live). */
+struct cpuid_regs x86_cpuid(const struct x86_cpu *c, uint32_t leaf, uint32_t subleaf);
+
+#endif
