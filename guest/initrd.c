@@ -1,0 +1,146 @@
+/*
+ * /init of the initrd: loads /0.ko, /1.ko, … in this order, mounts root= and becomes its init.
+ *
+ * A compiled program because every guest instruction is expensive in a software engine: a shell
+ * and its tools cost about thirty times more. Kernel command line words read here: root=,
+ * rootfstype= (ext4), rootflags=, init=, rw, ro. Without root= it is /dev/vda.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROOT_WAIT_MS 10000
+
+static char cmdline[4096];
+
+/* One line on the console, then power off: a panic would bury the reason. */
+static void fail(const char *what, const char *which)
+{
+	dprintf(2, "lamina initrd: %s %s: %s\n", what, which, strerror(errno));
+	sync();
+	reboot(RB_POWER_OFF);
+	_exit(1);
+}
+
+/* The value of the last KEY=VALUE on the command line, NULL without one. KEY ends with '='. */
+static const char *value(const char *key)
+{
+	size_t key_len = strlen(key);
+	const char *found = NULL;
+
+	for (const char *p = cmdline; *p; p += strlen(p) + 1)
+		if (strncmp(p, key, key_len) == 0)
+			found = p + key_len;
+	return found;
+}
+
+/* Reads the command line and turns it into words, each ended by NUL, the last by two. */
+static void read_cmdline(void)
+{
+	int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+	ssize_t len = read(fd, cmdline, sizeof cmdline - 2);
+
+	if (len < 0)
+		fail("cannot read", "/proc/cmdline");
+	close(fd);
+	size_t out = 0;
+	for (ssize_t i = 0; i < len; i++) {
+		int blank = cmdline[i] == ' ' || cmdline[i] == '\n';
+		if (!blank)
+			cmdline[out++] = cmdline[i];
+		else if (out > 0 && cmdline[out - 1])
+			cmdline[out++] = '\0';
+	}
+	cmdline[out] = cmdline[out + 1] = '\0';
+}
+
+static int has_word(const char *word)
+{
+	for (const char *p = cmdline; *p; p += strlen(p) + 1)
+		if (strcmp(p, word) == 0)
+			return 1;
+	return 0;
+}
+
+static void load_modules(void)
+{
+	char path[16];
+
+	for (int i = 0;; i++) {
+		snprintf(path, sizeof path, "/%d.ko", i);
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return;
+		if (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST)
+			fail("cannot load", path);
+		close(fd);
+		unlink(path);
+	}
+}
+
+/* The kernel leaves 0, 1 and 2 closed when the console's driver is one of our modules. */
+static void open_console(void)
+{
+	if (fcntl(0, F_GETFD) >= 0)
+		return;
+	int fd = open("/dev/console", O_RDWR);
+	while (fd >= 0 && fd < 2)
+		fd = dup(fd);
+}
+
+static void wait_for(const char *device)
+{
+	struct timespec ms = {.tv_nsec = 1000000};
+
+	for (int i = 0; access(device, F_OK) < 0 && i < ROOT_WAIT_MS; i++)
+		nanosleep(&ms, NULL);
+}
+
+static void mount_root(void)
+{
+	const char *device = value("root="), *type = value("rootfstype="), *data = value("rootflags=");
+	unsigned long flags = has_word("rw") && !has_word("ro") ? 0 : MS_RDONLY;
+
+	device = device ? device : "/dev/vda";
+	type = type ? type : "ext4";
+	wait_for(device);
+	if (mount(device, "/root", type, flags, data) == 0)
+		return;
+	/* A read-only disk refuses a writable mount. */
+	if (mount(device, "/root", type, flags | MS_RDONLY, data) < 0)
+		fail("cannot mount root", device);
+}
+
+int main(int argc, char **argv)
+{
+	(void)argc;
+	mkdir("/proc", 0555);
+	mkdir("/dev", 0755);
+	mkdir("/root", 0700);
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		fail("cannot mount", "/proc");
+	if (mount("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=0755") < 0)
+		fail("cannot mount", "/dev");
+	read_cmdline();
+	load_modules();
+	open_console();
+	mount_root();
+	unlink("/init");
+	/* A root without these folders still boots; its init mounts what it wants. */
+	mount("/proc", "/root/proc", NULL, MS_MOVE, NULL);
+	mount("/dev", "/root/dev", NULL, MS_MOVE, NULL);
+	if (chdir("/root") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)
+		fail("cannot switch to", "the root disk");
+
+	const char *init = value("init=");
+	argv[0] = (char *)(init ? init : "/sbin/init");
+	execv(argv[0], argv);
+	fail("cannot run", argv[0]);
+}
