@@ -31,6 +31,7 @@
 #define LINE_LEN_MAX	64
 #define TERM_WAIT_MS	500
 #define KILL_WAIT_MS	2000
+#define ACK_WAIT_MS	10000
 #define DEFAULT_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* ---- small tools ---- */
@@ -254,8 +255,8 @@ static void unmount_disks(void)
 	mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
 }
 
-/* how: RB_POWER_OFF or RB_AUTOBOOT. With NOW set, processes get no chance to clean up. */
-static _Noreturn void shut_down(int how, int now)
+/* Ends every process and leaves the disks clean. With NOW set, processes get no chance to tidy up. */
+static void quiesce(int now)
 {
 	if (!now) {
 		kill(-1, SIGTERM);
@@ -268,9 +269,20 @@ static _Noreturn void shut_down(int how, int now)
 	tcdrain(1);
 	sync();
 	unmount_disks();
+}
+
+/* how: RB_POWER_OFF or RB_AUTOBOOT. */
+static _Noreturn void stop_machine(int how)
+{
 	reboot(how);
 	for (;;)
 		pause();
+}
+
+static _Noreturn void shut_down(int how, int now)
+{
+	quiesce(now);
+	stop_machine(how);
 }
 
 /* Signals by which the poweroff and reboot commands speak to PID 1, as in other small inits. */
@@ -437,7 +449,19 @@ static void connect_ports(void)
 	open_ports(1u << IN | 1u << OUT | 1u << ERR);
 }
 
-/* Sends the last line and ends the machine. The port is blocking: the host has read the line. */
+/* Waits until the host closes ctl, having taken everything, or for ACK_WAIT_MS. */
+static void await_host(void)
+{
+	struct pollfd ctl = {.fd = ports[CTL], .events = POLLIN};
+	char late[64];
+
+	for (int waited = 0; waited < ACK_WAIT_MS; waited += ACK_WAIT_MS / 10)
+		while (poll(&ctl, 1, ACK_WAIT_MS / 10) > 0)
+			if (ctl.revents & POLLHUP || read(ports[CTL], late, sizeof late) <= 0)
+				return;
+}
+
+/* Stops everything, sends the last line and ends the machine. */
 static _Noreturn __attribute__((format(printf, 1, 2))) void finish(const char *format, ...)
 {
 	char line[257];
@@ -452,9 +476,12 @@ static _Noreturn __attribute__((format(printf, 1, 2))) void finish(const char *f
 		if (line[i] < ' ' || line[i] > '~')
 			line[i] = '?';
 	line[len] = '\n';
-	if (!host_gone(ports[CTL]))
+	quiesce(1);
+	if (!host_gone(ports[CTL])) {
 		write_all(ports[CTL], line, (size_t)len + 1);
-	shut_down(RB_POWER_OFF, 1);
+		await_host();
+	}
+	stop_machine(RB_POWER_OFF);
 }
 
 static void read_exactly(char *buf, size_t len)
@@ -768,7 +795,6 @@ static _Noreturn void command_mode(const sigset_t *while_waiting)
 	pid_t pid = start_command(&req, host_ends);
 	start_pumps(host_ends);
 	int status = run_command(pid, req.tty, while_waiting);
-	tcdrain(1);
 	if (WIFSIGNALED(status))
 		finish("signal %d", WTERMSIG(status));
 	finish("exit %d", WEXITSTATUS(status));
