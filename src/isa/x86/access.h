@@ -56,6 +56,8 @@ uint8_t *lin_host(struct x86_cpu *c, gva_t gva, enum mem_access access);
 
 uint64_t sys_read(struct x86_cpu *c, gva_t gva, unsigned size);
 void sys_write(struct x86_cpu *c, gva_t gva, uint64_t value, unsigned size);
+/* Atomically replaces `expected` by `desired` (accessed and busy bits); size 1, 2, 4, 8. */
+bool sys_cas(struct x86_cpu *c, gva_t gva, uint64_t expected, uint64_t desired, unsigned size);
 
 /* ---- By segment and offset ---- */
 

@@ -35,6 +35,7 @@
 #define EV_SHUTDOWN  0x080u /* triple fault: leave run() with EXIT_SHUTDOWN */
 #define EV_CODE      0x100u /* the code page or mode changed: drop the fetch window */
 #define EV_TLB       0x200u /* flush this vCPU's TLB (another thread asks) */
+#define EV_UNHALT    0x400u /* a paravirtual kick: the next (or present) HLT ends */
 
 /* An exception on its way to delivery. */
 struct x86_fault {
@@ -159,6 +160,12 @@ static inline void x86_event_set(struct x86_cpu *c, uint32_t bits)
 static inline bool x86_long_mode(const struct x86_cpu *c)
 {
 	return c->s.efer & EFER_LMA;
+}
+
+/* 48-bit linear addresses (no LA57): bits 63-47 are equal. */
+static inline bool x86_canonical(uint64_t linear)
+{
+	return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
 }
 
 static inline bool x86_v86(const struct x86_cpu *c)

@@ -14,7 +14,10 @@
  */
 void event_deliver_fault(struct x86_cpu *c);
 
-/* INT n, INT3, INTO (with `software`) or a vector from outside; s.rip is the return address. */
+/*
+ * What is delivered. The return address is s.rip, except for the software kinds (INT n; INT3 and
+ * INTO), where it is next_rip. After delivery s.rip and next_rip both point to the handler.
+ */
 enum event_kind { EVENT_EXTERNAL, EVENT_NMI, EVENT_SOFTWARE_INT, EVENT_SOFTWARE_EXC, EVENT_EXCEPTION };
 
 /*

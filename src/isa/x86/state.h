@@ -194,6 +194,7 @@ struct x86_state {
 	bool nmi_blocked;       /* from NMI delivery to IRET */
 	bool nmi_pending;
 	uint8_t sipi_vector;
+	uint64_t pending_debug; /* DR6 bits of debug traps not yet delivered */
 
 	struct lapic_state lapic;
 };

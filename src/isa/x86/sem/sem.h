@@ -19,4 +19,11 @@
 #include "isa/x86/sem/simd.def"
 #undef I
 
+/*
+ * Mnemonics that name both an everyday and a system instruction (MOV to a segment, control or debug
+ * register, POP of a segment register, far CALL, JMP and RET): the function of the system form, or
+ * NULL when this is the everyday form. The decoder asks here before it looks into the tables.
+ */
+insn_exec_fn sem_system_form(const struct insn *i);
+
 #endif
