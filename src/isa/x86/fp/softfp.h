@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * Floating point with x86 semantics, computed with integers only.
  *
@@ -94,7 +93,9 @@ static inline uint8_t fp_unmasked_flags(const struct fp_env *env)
 	return env->flags & ~env->masks & FP_ALL_FLAGS;
 }
 
-/* x87: an unmasked #IA, #D or #Z leaves the operands as they were (vol. 1 §4.9.2, §8.5). */
+/* x87: an unmasked #IA, #D or #Z leaves the operands as they were (vol. 1 §4.9.2, §8.5). FLD of
+ * m32fp and m64fp is the exception: it pushes in spite of an unmasked #D. Comparisons set C3..C0
+ * even then; FPREM and FPREM1 clear them. */
 static inline bool fp_blocks_result(const struct fp_env *env)
 {
 	return fp_unmasked_flags(env) & FP_PRECOMPUTATION;
