@@ -45,7 +45,7 @@ mirror() {
 		return 0
 	fi
 	# shellcheck disable=SC2016 # apt's own placeholders
-	apt-get indextargets --no-release-info --format '$(REPO_URI) $(COMPONENT)' 'Created-By: Packages' |
+	env -u APT_CONFIG apt-get indextargets --no-release-info --format '$(REPO_URI) $(COMPONENT)' 'Created-By: Packages' |
 		sed -nE "s!^(.*/$1(/[0-9TZ]+)?)/? main\$!\\1!p" | sort -u | head -n 1
 }
 
@@ -63,7 +63,8 @@ sources() {
 	done | grep . || die "apt has no Debian archive configured; set LAMINA_DEBIAN_MIRROR=URL"
 }
 
-# apt_private DIR ARCH SUITE...: makes or refreshes a private apt in DIR and points `apt` to it.
+# apt_private DIR ARCH SUITE...: makes or refreshes a private apt in DIR and points apt to it. Fails,
+# with a message, when a package list cannot be read.
 apt_private() {
 	local dir=$1 arch=$2
 	shift 2
@@ -81,11 +82,13 @@ apt_private() {
 	Dir::Cache "$dir";
 	Dir::Cache::archives "$dir/archives";
 	Dir::Etc::sourcelist "$dir/sources.list";
-	Dir::Etc::sourceparts "-";
-	Dir::Etc::preferencesparts "-";
+	Dir::Etc::sourceparts "/dev/null";
+	Dir::Etc::preferencesparts "/dev/null";
 	CONF
 	export APT_CONFIG=$dir/apt.conf
-	apt-get -qq update >"$dir/log" 2>&1 || die "cannot read the package lists: $(first_error "$dir/log")"
+	apt-get -qq update >"$dir/log" 2>&1 && return
+	say "cannot read the package lists: $(first_error "$dir/log")"
+	return 1
 }
 
 first_error() {
