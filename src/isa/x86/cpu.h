@@ -33,7 +33,6 @@
 #define EV_KICK      0x020u /* leave run() with EXIT_KICKED */
 #define EV_TRAP      0x040u /* s.interrupt_shadow, TF, or a pending debug trap needs attention */
 #define EV_SHUTDOWN  0x080u /* triple fault: leave run() with EXIT_SHUTDOWN */
-#define EV_CODE      0x100u /* the code page or mode changed: drop the fetch window */
 #define EV_TLB       0x200u /* flush this vCPU's TLB (another thread asks) */
 #define EV_UNHALT    0x400u /* a paravirtual kick: the next (or present) HLT ends */
 
@@ -46,7 +45,8 @@ struct x86_fault {
 };
 
 struct x86_counters {
-	uint64_t instructions, exceptions, interrupts, tlb_misses, decodes, io_exits, mmio_exits, hlts;
+	uint64_t instructions, exceptions, interrupts, tlb_misses, decodes, io_exits, mmio_exits, hlts,
+		pauses;
 };
 
 /* What all vCPUs of one machine share. Filled by the machine before the first run. */
@@ -76,9 +76,14 @@ struct lazy_flags {
 	uint64_t carries; /* carry (borrow) out of each bit position */
 };
 
-/* Where instructions are fetched from: the current code page. */
+/*
+ * Where instructions are fetched from: the current code page. Whatever changes translations or the
+ * mode sets `page` to FETCH_NONE.
+ */
+#define FETCH_NONE UINT64_MAX
+
 struct fetch_window {
-	uint64_t page;         /* gva of the page; ~0: none */
+	uint64_t page;         /* gva of the page, or FETCH_NONE */
 	uint64_t gpa;          /* of the page */
 	const uint8_t *hva;    /* NULL: not RAM */
 };
@@ -118,6 +123,7 @@ struct x86_cpu {
 	void *vcpu;                  /* the machine's own */
 
 	struct x86_tlb tlb_set[TLB_SETS];
+	uint64_t large_low, large_high; /* gvas that large pages were used for since the flush */
 };
 
 /* Power-on (INIT = false) or INIT reset (SDM vol. 3A table 9-1). */

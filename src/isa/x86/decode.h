@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "isa/x86/model.h"
 #include "isa/x86/state.h"
 
 struct x86_cpu;
@@ -20,7 +21,7 @@ struct insn;
 typedef void (*insn_exec_fn)(struct x86_cpu *c, const struct insn *i);
 
 #define INSN_MAX_LENGTH 15
-#define INSN_MAX_OPS    5
+#define INSN_MAX_OPS    4
 
 /* The mode a code segment gives to decoding (SDM vol. 3A §5.2.1). */
 enum x86_code_size { CODE_16 = 2, CODE_32 = 4, CODE_64 = 8 };
@@ -53,11 +54,12 @@ enum insn_rep { REP_NONE, REP_F3, REP_F2 };
  * Instruction classes that CR0, CR4 and XCR0 can switch off. The run loop raises #UD or #NM for
  * them before exec (x86_guard_raise), so semantics need no such checks.
  */
-#define GUARD_X87 0x01 /* #NM by CR0.EM or TS; pending #MF for all but the control forms */
-#define GUARD_MMX 0x02 /* #UD by EM, #NM by TS, pending #MF */
-#define GUARD_SSE 0x04 /* #UD by EM or OSFXSR = 0, #NM by TS */
-#define GUARD_AVX 0x08 /* #UD by OSXSAVE = 0, XCR0[2:1] not set; #NM by TS */
-#define GUARD_WAIT 0x10 /* FWAIT: #NM by TS and MP; pending #MF */
+#define GUARD_X87  0x01 /* #NM by CR0.EM or TS */
+#define GUARD_MMX  0x02 /* #UD by EM, #NM by TS */
+#define GUARD_SSE  0x04 /* #UD by EM or OSFXSR = 0, #NM by TS */
+#define GUARD_AVX  0x08 /* #UD by OSXSAVE = 0 or XCR0[2:1] not set, #NM by TS */
+#define GUARD_WAIT 0x10 /* FWAIT: #NM by TS together with MP */
+#define GUARD_MF   0x20 /* a pending x87 exception (FSW.ES) is raised first: #MF */
 
 struct insn {
 	insn_exec_fn exec;
@@ -92,11 +94,12 @@ enum decode_status {
 };
 
 /*
- * Decodes at most `avail` bytes (1 to 15) at `bytes`. With `real_mode` set, forms that are invalid
- * in real and virtual-8086 mode are undefined. A form lamina does not implement is undefined too.
+ * Decodes at most `avail` bytes (1 to 15) at `bytes`. `real_mode` means real or virtual-8086 mode.
+ * A form that the model does not have, or that lamina does not implement, is undefined.
  */
 enum decode_status insn_decode(struct insn *i, const uint8_t *bytes, unsigned avail,
-			       enum x86_code_size size, bool real_mode);
+			       enum x86_code_size size, bool real_mode,
+			       const struct x86_model *model);
 
 /* Intel syntax into buf, for traces; address is that of the instruction. */
 void insn_format(const struct insn *i, enum x86_code_size size, uint64_t address, char *buf,

@@ -13,15 +13,18 @@ struct page_walk {
 
 /*
  * Walks for an access, setting A and D bits atomically in guest memory. Returns true, or false
- * with *error set to the #PF error code. `user` is the privilege of the access. With `probe`, bits
- * are not set and rights are not checked (debuggers, backtraces).
+ * with *error set to the #PF error code. `set` (TLB_USER ...) is the privilege of the access. With
+ * `probe`, bits are not set and rights are not checked (debuggers, backtraces).
  */
-bool mmu_walk(struct x86_cpu *c, gva_t gva, enum mem_access access, bool user, bool probe,
+bool mmu_walk(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set, bool probe,
 	      struct page_walk *walk, uint32_t *error);
 
-/* Translates for the current privilege and fills the TLB; raises #PF. */
-struct tlb_entry *mmu_fill(struct x86_cpu *c, gva_t gva, enum mem_access access,
-			   enum mem_privilege privilege, gpa_t *gpa);
+/*
+ * The host address of a byte for an access in TLB set `set` (TLB_USER ...), through the TLB; raises
+ * #PF. NULL when the page is not RAM: *gpa is then the device address.
+ */
+uint8_t *mmu_translate(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set,
+		       gpa_t *gpa);
 
 void mmu_flush_all(struct x86_cpu *c);
 void mmu_flush_page(struct x86_cpu *c, gva_t gva);
