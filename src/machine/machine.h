@@ -1,0 +1,80 @@
+/*
+ * A machine: the PC put together from RAM, vCPUs, devices and an engine, and its life from power-on
+ * to its end. One process is one machine.
+ */
+#ifndef LM_MACHINE_MACHINE_H
+#define LM_MACHINE_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "engine/engine.h"
+
+#define MACHINE_MAX_DISKS 16
+#define MACHINE_MAX_CPUS  64
+
+struct disk_config {
+	const char *path;
+	bool read_only;
+	bool ephemeral; /* writes go to a temporary overlay; the file stays as it is */
+};
+
+/* What the command line (or a caller of the library) asks for. Strings are borrowed. */
+struct machine_config {
+	const struct engine_ops *engine;
+	unsigned cpus;
+	uint64_t memory;        /* bytes */
+	const char *kernel;     /* bzImage, PVH ELF or multiboot 1; NULL only with firmware, later */
+	const char *initrd;
+	const char *append;     /* kernel command line */
+	struct disk_config disk[MACHINE_MAX_DISKS];
+	unsigned disk_count;
+	unsigned timeout_s;     /* 0: none */
+	bool no_reboot;
+	bool test_devices;
+	bool deterministic;     /* virtual clock, one vCPU, synchronous disks */
+
+	/* A command for the default guest (guest/PROTOCOL.md); NULL: an interactive console. */
+	char *const *command;
+	bool command_tty;       /* run it on the console as controlling terminal */
+
+	const char *trace;      /* what to trace, see --trace; NULL: nothing */
+	FILE *trace_file;
+};
+
+enum machine_end {
+	END_POWEROFF,
+	END_RESET,        /* with no_reboot */
+	END_TRIPLE_FAULT,
+	END_PANIC,        /* the guest told pvpanic */
+	END_TIMEOUT,
+	END_QUIT,         /* the user's escape sequence or a signal */
+	END_DEBUG_EXIT,   /* port 0xf4: status in `status` */
+	END_COMMAND,      /* the command ended: its exit status in `status` */
+	END_LOST_COMMAND, /* the machine ended before the command's status arrived */
+};
+
+struct machine_result {
+	enum machine_end end;
+	int status;
+};
+
+struct machine;
+
+/* Heap. Everything that the user can get wrong is found here, before the guest starts. */
+int machine_create(struct machine **out, const struct machine_config *config, struct lm_err *err);
+
+/* Runs on the calling thread (which becomes the event loop's) until the machine ends. */
+int machine_run(struct machine *m, struct machine_result *result, struct lm_err *err);
+
+/* Any thread, and signal handlers: ends the run with END_QUIT. */
+void machine_quit(struct machine *m);
+
+/* Counters of every vCPU and device, as text. */
+void machine_print_stats(const struct machine *m, FILE *out);
+
+void machine_destroy(struct machine *m);
+
+#endif
