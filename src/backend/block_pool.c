@@ -1,0 +1,192 @@
+#include "backend/block_pool.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static void list_init(struct block_list *list)
+{
+	list->first = NULL;
+	list->end = &list->first;
+}
+
+static void list_push(struct block_list *list, struct block_request *req)
+{
+	req->next = NULL;
+	*list->end = req;
+	list->end = &req->next;
+}
+
+static struct block_request *list_pop(struct block_list *list)
+{
+	struct block_request *req = list->first;
+
+	if (!req)
+		return NULL;
+	list->first = req->next;
+	if (!list->first)
+		list->end = &list->first;
+	return req;
+}
+
+static void wake_loop(struct block_pool *pool)
+{
+	uint64_t one = 1;
+	ssize_t n = write(pool->event_fd, &one, sizeof(one));
+
+	(void)n; /* EAGAIN: the loop has been woken and has not looked yet */
+}
+
+static void serve(struct block_pool *pool, struct block_request *req)
+{
+	pool->running++;
+	pthread_mutex_unlock(&pool->lock);
+	req->result = pool->run(pool->opaque, req);
+	pthread_mutex_lock(&pool->lock);
+	pool->running--;
+	list_push(&pool->done, req);
+	if (!pool->running && !pool->todo.first)
+		pthread_cond_broadcast(&pool->idle);
+	wake_loop(pool);
+}
+
+static void *worker(void *opaque)
+{
+	struct block_pool *pool = opaque;
+
+	pthread_mutex_lock(&pool->lock);
+	for (;;) {
+		struct block_request *req = list_pop(&pool->todo);
+
+		if (req) {
+			serve(pool, req);
+			continue;
+		}
+		if (pool->stopping)
+			break;
+		pool->sleeping++;
+		pthread_cond_wait(&pool->work, &pool->lock);
+		pool->sleeping--;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return NULL;
+}
+
+/* Under the device lock. Completions may submit again. */
+static void complete_all(struct block_pool *pool)
+{
+	for (;;) {
+		struct block_request *req;
+
+		pthread_mutex_lock(&pool->lock);
+		req = list_pop(&pool->done);
+		pthread_mutex_unlock(&pool->lock);
+		if (!req)
+			return;
+		pool->finished(pool->opaque, req);
+		req->done(req, req->result);
+	}
+}
+
+static void ready(void *opaque, uint32_t events)
+{
+	struct block_pool *pool = opaque;
+	uint64_t count;
+	ssize_t n = read(pool->event_fd, &count, sizeof(count));
+
+	(void)n;
+	complete_all(pool);
+}
+
+int block_pool_init(struct block_pool *pool, struct event_loop *loop, bool synchronous,
+		    struct lm_err *err)
+{
+	pool->synchronous = synchronous;
+	pool->event_fd = -1;
+	list_init(&pool->todo);
+	list_init(&pool->done);
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->work, NULL);
+	pthread_cond_init(&pool->idle, NULL);
+	if (synchronous)
+		return 0;
+	pool->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pool->event_fd < 0)
+		return lm_err_errno(err, -errno, "cannot create an eventfd");
+	return event_fd_init(&pool->watch, loop, pool->event_fd, EPOLLIN, ready, pool, err);
+}
+
+void block_pool_fini(struct block_pool *pool)
+{
+	block_pool_drain(pool);
+	pthread_mutex_lock(&pool->lock);
+	pool->stopping = true;
+	pthread_cond_broadcast(&pool->work);
+	pthread_mutex_unlock(&pool->lock);
+	for (unsigned k = 0; k < pool->threads; k++)
+		pthread_join(pool->thread[k], NULL);
+	event_fd_fini(&pool->watch);
+	if (pool->event_fd >= 0)
+		close(pool->event_fd);
+	pthread_cond_destroy(&pool->idle);
+	pthread_cond_destroy(&pool->work);
+	pthread_mutex_destroy(&pool->lock);
+}
+
+static void run_now(struct block_pool *pool, struct block_request *req)
+{
+	req->result = pool->run(pool->opaque, req);
+	pool->finished(pool->opaque, req);
+	req->done(req, req->result);
+}
+
+/* Signals are for the threads that expect them. */
+static bool start_thread(struct block_pool *pool)
+{
+	sigset_t all, old;
+	bool ok;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ok = pthread_create(&pool->thread[pool->threads], NULL, worker, pool) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pool->threads += ok;
+	return ok;
+}
+
+/* Where the host gives us no thread at all, the request is served here and now. */
+void block_pool_submit(struct block_pool *pool, struct block_request *req)
+{
+	bool inline_only = pool->synchronous;
+
+	if (!inline_only) {
+		pthread_mutex_lock(&pool->lock);
+		if (!pool->sleeping && pool->threads < BLOCK_POOL_THREADS)
+			start_thread(pool);
+		inline_only = !pool->threads;
+		if (!inline_only) {
+			list_push(&pool->todo, req);
+			pthread_cond_signal(&pool->work);
+		}
+		pthread_mutex_unlock(&pool->lock);
+	}
+	if (inline_only)
+		run_now(pool, req);
+}
+
+void block_pool_drain(struct block_pool *pool)
+{
+	bool more = !pool->synchronous;
+
+	while (more) {
+		pthread_mutex_lock(&pool->lock);
+		while (pool->running || pool->todo.first)
+			pthread_cond_wait(&pool->idle, &pool->lock);
+		more = pool->done.first != NULL;
+		pthread_mutex_unlock(&pool->lock);
+		complete_all(pool);
+	}
+}
