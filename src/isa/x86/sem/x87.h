@@ -105,4 +105,28 @@ void x87_init(struct x86_cpu *c);
  */
 void x87_track(struct x86_cpu *c, const struct insn *i);
 
+/* ---- How a non-control instruction ends: flags, then the result ---- */
+
+static inline struct fp_env x87_env(const struct x86_cpu *c)
+{
+	return fp_env_from_fcw(c->s.fpu.fcw);
+}
+
+/* ORs the flags into FSW and sets C1 to "rounded up". True: an unmasked one forbids the result. */
+bool x87_report(struct x86_cpu *c, const struct fp_env *env);
+
+/*
+ * Stack overflow or underflow: IE, SF and C1 (§8.5.1.1). True: masked, deliver indefinites; else
+ * the instruction changes nothing more.
+ */
+bool x87_stack_overflow(struct x86_cpu *c);
+bool x87_stack_underflow(struct x86_cpu *c);
+
+/* ST(n) = value, then `pops` pops, unless env holds an unmasked exception that forbids it. */
+void x87_deliver(struct x86_cpu *c, const struct fp_env *env, unsigned n, struct f80 value,
+		 unsigned pops);
+
+/* The end of an instruction with an empty source: ST(n) = indefinite, then the pops, if masked. */
+void x87_deliver_underflow(struct x86_cpu *c, unsigned n, unsigned pops);
+
 #endif

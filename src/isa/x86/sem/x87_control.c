@@ -39,6 +39,54 @@ void x87_track(struct x86_cpu *c, const struct insn *i)
 			f->fdp = x86_offset(c, i);
 }
 
+/* ---- The end of non-control instructions ---- */
+
+bool x87_report(struct x86_cpu *c, const struct fp_env *env)
+{
+	x87_set_cc(c, FSW_C1, env->rounded_up ? FSW_C1 : 0);
+	c->s.fpu.fsw |= fp_reported_flags(env);
+	x87_summarize(c);
+	return fp_blocks_result(env);
+}
+
+static bool stack_fault(struct x86_cpu *c, unsigned c1)
+{
+	x87_set_cc(c, FSW_C1, c1);
+	c->s.fpu.fsw |= FSW_IE | FSW_SF;
+	x87_summarize(c);
+	return c->s.fpu.fcw & FP_INVALID;
+}
+
+bool x87_stack_overflow(struct x86_cpu *c)
+{
+	return stack_fault(c, FSW_C1);
+}
+
+bool x87_stack_underflow(struct x86_cpu *c)
+{
+	return stack_fault(c, 0);
+}
+
+static void write_and_pop(struct x86_cpu *c, unsigned n, struct f80 value, unsigned pops)
+{
+	x87_set_st(c, n, value);
+	while (pops--)
+		x87_pop(c);
+}
+
+void x87_deliver(struct x86_cpu *c, const struct fp_env *env, unsigned n, struct f80 value,
+		 unsigned pops)
+{
+	if (!x87_report(c, env))
+		write_and_pop(c, n, value, pops);
+}
+
+void x87_deliver_underflow(struct x86_cpu *c, unsigned n, unsigned pops)
+{
+	if (x87_stack_underflow(c))
+		write_and_pop(c, n, X87_INDEFINITE, pops);
+}
+
 /* ---- Control and status word ---- */
 
 void x87_fninit(struct x86_cpu *c, const struct insn *i)

@@ -1,0 +1,76 @@
+/*
+ * VGATHER and VPGATHER (SDM vol. 2). Elements complete in order: each one that has been loaded is
+ * in the destination and its mask element is clear, so that a fault leaves a state from which the
+ * instruction continues.
+ */
+#include "isa/x86/sem/simd.h"
+
+/* Sizes in bytes of an index and of an element. */
+struct gather_shape {
+	unsigned index, element;
+};
+
+static uint64_t element_offset(const struct x86_cpu *c, const struct insn *i, unsigned index_size,
+			       unsigned k)
+{
+	const union x86_vec *indices = &c->s.vec[i->index];
+	int64_t index = index_size == 4 ? indices->sd[k] : indices->sq[k];
+	uint64_t base = i->base == REG_NONE ? 0 : c->s.gpr[i->base];
+
+	return (base + (uint64_t)index * i->scale + (uint64_t)i->disp) & mask_bytes(i->asz);
+}
+
+/* Only the sign bits of the mask count; the other bits become copies of them. */
+static void spread_mask(union x86_vec *mask, unsigned size)
+{
+	if (size == 4)
+		for (unsigned k = 0; k < 8; k++)
+			mask->d[k] = mask->sd[k] < 0 ? UINT32_MAX : 0;
+	else
+		for (unsigned k = 0; k < 4; k++)
+			mask->q[k] = mask->sq[k] < 0 ? UINT64_MAX : 0;
+}
+
+static void gather(struct x86_cpu *c, const struct insn *i, struct gather_shape shape)
+{
+	union x86_vec *dst = &c->s.vec[i->op[0].reg], *mask = &c->s.vec[i->op[2].reg];
+	unsigned count = i->vlen / LM_MAX(shape.index, shape.element), size = shape.element;
+
+	spread_mask(mask, size);
+	for (unsigned k = 0; k < count; k++) {
+		uint64_t offset, value;
+
+		if (!mask->b[k * size])
+			continue;
+		offset = element_offset(c, i, shape.index, k);
+		value = lin_read(c, x86_linear(c, i->seg, offset, size, ACCESS_READ), size);
+		memcpy(dst->b + k * size, &value, size);
+		memset(mask->b + k * size, 0, size);
+	}
+	memset(mask->b, 0, sizeof(mask->b));
+	memset(dst->b + count * size, 0, sizeof(dst->b) - count * size);
+}
+
+/* VGATHERDPS, VPGATHERDD */
+void simd_gather_d_d(struct x86_cpu *c, const struct insn *i)
+{
+	gather(c, i, (struct gather_shape){ .index = 4, .element = 4 });
+}
+
+/* VGATHERDPD, VPGATHERDQ */
+void simd_gather_d_q(struct x86_cpu *c, const struct insn *i)
+{
+	gather(c, i, (struct gather_shape){ .index = 4, .element = 8 });
+}
+
+/* VGATHERQPS, VPGATHERQD */
+void simd_gather_q_d(struct x86_cpu *c, const struct insn *i)
+{
+	gather(c, i, (struct gather_shape){ .index = 8, .element = 4 });
+}
+
+/* VGATHERQPD, VPGATHERQQ */
+void simd_gather_q_q(struct x86_cpu *c, const struct insn *i)
+{
+	gather(c, i, (struct gather_shape){ .index = 8, .element = 8 });
+}
