@@ -39,6 +39,7 @@ struct chardev;
 /* The backend's side. Only write is mandatory. */
 struct chardev_ops {
 	size_t (*write)(struct chardev *chr, const uint8_t *bytes, size_t len);
+	/* May deliver at once a bounded amount; an endless source waits for the event loop. */
 	void (*accept_input)(struct chardev *chr);
 	/* The guest opened or closed its end (virtio-console PORT_OPEN). */
 	void (*guest_open)(struct chardev *chr, bool open);

@@ -171,6 +171,11 @@ static bool has_available(struct virtqueue *vq, uint16_t *pending)
 	return *pending != 0;
 }
 
+bool vq_is_empty(const struct virtqueue *vq)
+{
+	return !vq->ready || vq->broken || load16(vq->avail_hva + AVAIL_IDX) == vq->next_avail;
+}
+
 enum vq_result vq_pop(struct virtqueue *vq, struct vq_chain *chain)
 {
 	uint16_t pending;

@@ -37,6 +37,7 @@ struct virtqueue {
 	uint16_t signalled;  /* next_used at the last interrupt decision */
 	bool signalled_valid;
 	bool broken;
+	uint16_t budget; /* virtio.c: chains that this notification may still take */
 
 	/* Host addresses of the rings; valid while ready, derived again after a restore. */
 	const uint8_t *desc_hva, *avail_hva;
@@ -67,6 +68,8 @@ bool vq_start(struct virtqueue *vq);
  * pieces are left out of iov.
  */
 enum vq_result vq_pop(struct virtqueue *vq, struct vq_chain *chain);
+/* Whether vq_pop would give VQ_EMPTY; asks the driver for nothing. */
+bool vq_is_empty(const struct virtqueue *vq);
 /* Gives a chain back, `written` bytes of its writable part filled. */
 void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t written);
 /* After one or more vq_push: whether the driver wants an interrupt (§2.7.7). */

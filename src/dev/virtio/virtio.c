@@ -93,14 +93,14 @@ enum vq_result virtio_pop(struct virtio_device *dev, unsigned queue, struct vq_c
 
 	if (!virtio_is_live(dev))
 		return VQ_EMPTY;
-	if (!dev->budget) {
+	if (!dev->queue[queue].budget) {
 		dev->again |= LM_BIT(queue);
 		timer_arm(&dev->continue_timer, clock_now(&dev->loop->clock));
 		return VQ_EMPTY;
 	}
 	result = vq_pop(&dev->queue[queue], chain);
 	if (result == VQ_CHAIN)
-		dev->budget--;
+		dev->queue[queue].budget--;
 	if (result == VQ_BROKEN)
 		virtio_broken(dev, "gave an invalid descriptor chain");
 	return result;
@@ -122,7 +122,7 @@ void virtio_run_queue(struct virtio_device *dev, unsigned queue)
 {
 	if (queue >= dev->queue_count || !virtio_is_live(dev) || !dev->queue[queue].ready)
 		return;
-	dev->budget = dev->queue[queue].size;
+	dev->queue[queue].budget = dev->queue[queue].size;
 	dev->ops->notify(dev, queue);
 }
 

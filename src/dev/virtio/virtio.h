@@ -54,8 +54,7 @@ struct virtio_device {
 
 	unsigned queue_count;
 	struct virtqueue queue[VIRTIO_MAX_QUEUES];
-	unsigned budget; /* chains that this notification may still take */
-	uint64_t again;	 /* queues whose budget ran out */
+	uint64_t again; /* queues whose budget ran out */
 	struct timer continue_timer;
 
 	void *config; /* the device's own struct, little-endian */
