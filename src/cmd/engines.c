@@ -1,0 +1,47 @@
+#include "cmd/engines.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const char *const planned[] = {"interp", "jit", "kvm", NULL};
+
+int engine_check_name(const char *name, struct lm_err *err)
+{
+	if (!strcmp(name, "auto") || engine_find(name))
+		return 0;
+	for (const char *const *p = planned; *p; p++)
+		if (!strcmp(*p, name))
+			return 0;
+	return lm_err_set(err, -EINVAL,
+			  "no such engine; the choices are auto, interp, jit and kvm");
+}
+
+static const struct engine_ops *choose_best(struct lm_err *err)
+{
+	for (const struct engine_ops *const *e = engines; *e; e++)
+		if (!(*e)->probe(err))
+			return *e;
+	lm_err_wrap(err, "no engine works on this host, the last one says");
+	return NULL;
+}
+
+const struct engine_ops *engine_choose(const char *name, struct lm_err *err)
+{
+	const struct engine_ops *engine = engine_find(name);
+	char built[128] = "";
+	size_t n = 0;
+
+	if (!strcmp(name, "auto"))
+		return choose_best(err);
+	if (engine) {
+		if (!engine->probe(err))
+			return engine;
+		lm_err_wrap(err, "--engine %s cannot run on this host", name);
+		return NULL;
+	}
+	for (const struct engine_ops *const *e = engines; *e && n < sizeof(built); e++)
+		n += (size_t)snprintf(built + n, sizeof(built) - n, ", %s", (*e)->name);
+	lm_err_set(err, -ENOTSUP, "--engine %s: this version does not have it yet; it has auto%s",
+		   name, built);
+	return NULL;
+}

@@ -1,0 +1,152 @@
+#include "cmd/options.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/bits.h"
+
+#define WORD_MAX    32 /* longer words are like no candidate */
+#define OPTIONS_MAX 64
+
+/* Edit distance (Damerau-Levenshtein with adjacent swaps only); both words are below WORD_MAX. */
+static unsigned word_distance(const char *a, const char *b)
+{
+	unsigned d[WORD_MAX + 1][WORD_MAX + 1];
+	size_t la = strlen(a), lb = strlen(b);
+
+	for (size_t i = 0; i <= la; i++)
+		d[i][0] = (unsigned)i;
+	for (size_t j = 0; j <= lb; j++)
+		d[0][j] = (unsigned)j;
+	for (size_t i = 1; i <= la; i++) {
+		for (size_t j = 1; j <= lb; j++) {
+			unsigned best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+
+			best = LM_MIN(best, d[i - 1][j] + 1);
+			best = LM_MIN(best, d[i][j - 1] + 1);
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+				best = LM_MIN(best, d[i - 2][j - 2] + 1);
+			d[i][j] = best;
+		}
+	}
+	return d[la][lb];
+}
+
+const char *nearest_word(const char *word, const char *const *candidates)
+{
+	const char *best = NULL;
+	unsigned best_distance = (unsigned)LM_MAX(strlen(word) / 3, 1) + 1;
+
+	if (strlen(word) >= WORD_MAX)
+		return NULL;
+	for (; *candidates; candidates++) {
+		unsigned distance;
+
+		if (strlen(*candidates) >= WORD_MAX)
+			continue;
+		/* A beginning of at least two letters counts as near, whatever is missing. */
+		if (strlen(word) >= 2 && !strncmp(word, *candidates, strlen(word)))
+			return *candidates;
+		distance = word_distance(word, *candidates);
+		if (distance < best_distance) {
+			best_distance = distance;
+			best = *candidates;
+		}
+	}
+	return best;
+}
+
+static int unknown_option(const struct verb *verb, const char *word, size_t len, struct lm_err *err)
+{
+	const char *names[OPTIONS_MAX] = {"help"};
+	char name[WORD_MAX] = "";
+	const char *near;
+	unsigned n = 1;
+
+	for (const struct option *o = verb->options; o && o->name && n < OPTIONS_MAX - 1; o++)
+		names[n++] = o->name;
+	names[n] = NULL;
+	if (len > 2 && len - 2 < sizeof(name))
+		memcpy(name, word + 2, len - 2);
+	near = word[1] == '-' && *name ? nearest_word(name, names) : NULL;
+	if (near)
+		return lm_err_set(err, -EINVAL, "unknown option %.*s; did you mean --%s?", (int)len,
+				  word, near);
+	return lm_err_set(err, -EINVAL, "unknown option %.*s; lamina %s --help lists them",
+			  (int)len, word, verb->name);
+}
+
+static const struct option *find_option(const struct verb *verb, const char *name, size_t len)
+{
+	for (const struct option *o = verb->options; o && o->name; o++)
+		if (strlen(o->name) == len && !memcmp(o->name, name, len))
+			return o;
+	return NULL;
+}
+
+/* One option at argv[*at]; moves *at past it. */
+static int parse_option(const struct verb *verb, char **argv, int *at, void *target,
+			struct lm_err *err)
+{
+	const char *word = argv[(*at)++];
+	const char *value = strchr(word, '=');
+	size_t len = value ? (size_t)(value - word) : strlen(word);
+	const struct option *o = len > 2 ? find_option(verb, word + 2, len - 2) : NULL;
+
+	if (!o || word[1] != '-')
+		return unknown_option(verb, word, len, err);
+	if (value)
+		value++;
+	if (!o->arg && value)
+		return lm_err_set(err, -EINVAL, "--%s takes no value", o->name);
+	if (o->arg && !value) {
+		value = argv[*at];
+		if (!value)
+			return lm_err_set(err, -EINVAL, "--%s needs a value: --%s %s", o->name,
+					  o->name, o->arg);
+		(*at)++;
+	}
+	if (o->parse(target, value, err)) {
+		if (value)
+			return lm_err_wrap(err, "--%s %s", o->name, value);
+		return lm_err_wrap(err, "--%s", o->name);
+	}
+	return 0;
+}
+
+static bool asks_for_help(char **argv)
+{
+	for (argv++; *argv && strcmp(*argv, "--"); argv++)
+		if (!strcmp(*argv, "--help") || !strcmp(*argv, "-h"))
+			return true;
+	return false;
+}
+
+int options_parse(const struct verb *verb, int argc, char **argv, void *target,
+		  struct operands *rest, struct lm_err *err)
+{
+	int at = 1;
+
+	memset(rest, 0, sizeof(*rest));
+	rest->help = asks_for_help(argv);
+	if (rest->help)
+		return 0;
+	while (argv[at] && argv[at][0] == '-' && argv[at][1]) {
+		int ret;
+
+		if (!strcmp(argv[at], "--")) {
+			rest->after_dashes = true;
+			at++;
+			break;
+		}
+		ret = parse_option(verb, argv, &at, target, err);
+		if (ret)
+			return ret;
+	}
+	rest->words = argv + at;
+	rest->count = argc - at;
+	if (rest->count && !verb->operands)
+		return lm_err_set(err, -EINVAL, "unexpected \"%s\"; lamina %s takes options only",
+				  argv[at], verb->name);
+	return 0;
+}

@@ -1,0 +1,483 @@
+/* lamina run: boots a machine in this process and stays until it ends. */
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/log.h"
+#include "cmd/default_guest.h"
+#include "cmd/engines.h"
+#include "cmd/help.h"
+#include "cmd/options.h"
+#include "cmd/signals.h"
+#include "cmd/status.h"
+#include "cmd/values.h"
+#include "cmd/verb.h"
+#include "machine/machine.h"
+#include "mem/ram.h"
+
+#define NAME_LENGTH_MAX 64
+#define CMDLINE_MAX	2048 /* COMMAND_LINE_SIZE of Linux on x86 */
+
+struct run_args {
+	struct machine_config config;
+	const char *engine;
+	const char *name;
+	bool stats;
+	/* Backing of config's strings. */
+	struct default_guest guest;
+	char cmdline[CMDLINE_MAX];
+	char *disk_path[MACHINE_MAX_DISKS]; /* heap */
+};
+
+static int parse_engine(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+
+	args->engine = value;
+	return engine_check_name(value, err);
+}
+
+static int parse_cpus(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+	uint64_t n;
+	int ret = value_number(value, 1, MACHINE_MAX_CPUS, "vCPUs", &n, err);
+
+	args->config.cpus = (unsigned)n;
+	return ret;
+}
+
+/* Whether the host gives us that much address space (RLIMIT_AS, the size of the space itself). */
+static bool can_map(uint64_t size)
+{
+	void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	munmap(p, size);
+	return true;
+}
+
+static void warn_above_host_memory(uint64_t size)
+{
+	struct sysinfo si;
+	uint64_t host;
+
+	if (sysinfo(&si))
+		return;
+	host = ((uint64_t)si.totalram + si.totalswap) * si.mem_unit;
+	if (size > host)
+		log_line(LOG_WARN,
+			 "--memory %s is more than this host's memory and swap (%s): the host may "
+			 "end the machine when the guest uses it",
+			 size_format(size).text, size_format(host).text);
+}
+
+static int parse_memory(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+	uint64_t size;
+	int ret = value_size(value, &size, err);
+
+	if (ret)
+		return ret;
+	if (size < RAM_MIN)
+		return lm_err_set(err, -EINVAL,
+				  "a machine needs at least %s (%" PRIu64 " is bytes%s)",
+				  size_format(RAM_MIN).text, size,
+				  size ? "; write M or G behind the number" : "");
+	if (size > RAM_MAX)
+		return lm_err_set(err, -EINVAL, "a machine can have at most %s",
+				  size_format(RAM_MAX).text);
+	if (size % (4 * KIB))
+		return lm_err_set(err, -EINVAL, "the size must be a multiple of 4K");
+	if (!can_map(size))
+		return lm_err_set(err, -ENOMEM,
+				  "this host cannot map that much; use less, or raise `ulimit -v`");
+	args->config.memory = size;
+	return 0;
+}
+
+static int parse_kernel(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->config.kernel = value;
+	return value_file(value, err);
+}
+
+static int parse_initrd(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->config.initrd = value;
+	return value_file(value, err);
+}
+
+static int parse_append(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->config.append = value;
+	if (strlen(value) >= CMDLINE_MAX)
+		return lm_err_set(err, -EINVAL, "a kernel command line has at most %d bytes",
+				  CMDLINE_MAX - 1);
+	return 0;
+}
+
+static int parse_disk(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+	struct machine_config *config = &args->config;
+	struct disk_config *disk = &config->disk[config->disk_count];
+	size_t len = strlen(value);
+	bool read_only = len > 3 && !strcmp(value + len - 3, ",ro");
+	char *path;
+	int ret;
+
+	if (config->disk_count == MACHINE_MAX_DISKS)
+		return lm_err_set(err, -EINVAL, "a machine has at most %d disks",
+				  MACHINE_MAX_DISKS);
+	path = strndup(value, read_only ? len - 3 : len);
+	if (!path)
+		return lm_err_set(err, -ENOMEM, "out of memory");
+	args->disk_path[config->disk_count++] = path;
+	*disk = (struct disk_config){.path = path, .read_only = read_only};
+	if (read_only)
+		return value_file(path, err);
+	ret = value_file_writable(path, err);
+	if (ret == -EACCES || ret == -EROFS || ret == -EPERM)
+		return lm_err_set(err, ret,
+				  "cannot write to it: %s; write \"%s,ro\" for a disk "
+				  "that the guest only reads",
+				  strerror(-ret), path);
+	return ret;
+}
+
+static int parse_net(void *target, const char *value, struct lm_err *err)
+{
+	if (!strcmp(value, "none"))
+		return 0;
+	if (!strcmp(value, "user"))
+		return lm_err_set(err, -ENOTSUP,
+				  "this version has no network device yet; leave it "
+				  "out or say none");
+	return lm_err_set(err, -EINVAL, "the choices are none and user");
+}
+
+static int parse_timeout(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+	uint64_t n;
+	int ret = value_number(value, 1, INT32_MAX / 1000, "seconds", &n, err);
+
+	args->config.timeout_s = (unsigned)n;
+	return ret;
+}
+
+static int parse_name(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+	size_t len = strlen(value);
+
+	args->name = value;
+	if (len < 1 || len > NAME_LENGTH_MAX || !isalnum((unsigned char)*value))
+		return lm_err_set(err, -EINVAL,
+				  "a name has 1 to %d characters and starts with a letter or digit",
+				  NAME_LENGTH_MAX);
+	for (; *value; value++)
+		if (!isalnum((unsigned char)*value) && !strchr("._-", *value))
+			return lm_err_set(
+			    err, -EINVAL,
+			    "a name has letters, digits, dots, dashes and underscores only");
+	return 0;
+}
+
+static int parse_test_devices(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->config.test_devices = true;
+	return 0;
+}
+
+static int parse_no_reboot(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->config.no_reboot = true;
+	return 0;
+}
+
+static int parse_stats(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->stats = true;
+	return 0;
+}
+
+static int parse_trace(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->config.trace = value;
+	((struct run_args *)target)->config.trace_file = stderr;
+	return 0;
+}
+
+static int parse_deterministic(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->config.deterministic = true;
+	return 0;
+}
+
+static int parse_lockstep(void *target, const char *value, struct lm_err *err)
+{
+	int ret = engine_check_name(value, err);
+
+	if (ret)
+		return ret;
+	return lm_err_set(err, -ENOTSUP, "this version cannot compare engines yet");
+}
+
+static int parse_symbols(void *target, const char *value, struct lm_err *err)
+{
+	int ret = value_file(value, err);
+
+	if (!ret)
+		log_line(LOG_WARN, "--symbols: this version prints no backtraces yet; ignored");
+	return ret;
+}
+
+static int parse_tty(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->config.command_tty = true;
+	return 0;
+}
+
+static const struct option run_options[] = {
+    {"engine", "auto|interp|jit|kvm", "what executes the guest's instructions", "auto",
+     parse_engine},
+    {"cpus", "N", "vCPUs", "1", parse_cpus},
+    {"memory", "SIZE", "RAM: a number with K, M, G or T behind it", "512M", parse_memory},
+    {"kernel", "FILE", "kernel to boot: bzImage, ELF with a PVH entry, or multiboot",
+     "the default guest's", parse_kernel},
+    {"initrd", "FILE", "initial RAM disk; needs --kernel", NULL, parse_initrd},
+    {"append", "TEXT", "kernel command line; added to that of the default guest", NULL,
+     parse_append},
+    {"disk", "FILE[,ro]", "disk image as virtio disk, ro for read-only; may be repeated", NULL,
+     parse_disk},
+    {"net", "none|user", "network; user is not there yet", "none", parse_net},
+    {"timeout", "SECONDS", "end the machine after that long", "never", parse_timeout},
+    {"name", "NAME", "the machine's name, also that of the process", NULL, parse_name},
+    {"tty", NULL, "the guest's console becomes the terminal of CMD", NULL, parse_tty},
+    {"no-reboot", NULL, "end when the guest resets instead of booting it again", NULL,
+     parse_no_reboot},
+    {"test-devices", NULL, "add the devices of kvm-unit-tests, with debug exit at port 0xf4", NULL,
+     parse_test_devices},
+    {"stats", NULL, "print counters to standard error at the end", NULL, parse_stats},
+    {"trace", "WHAT[:FILTER]", "trace to standard error", NULL, parse_trace},
+    {"deterministic", NULL, "virtual clock, one vCPU: two runs execute the same", NULL,
+     parse_deterministic},
+    {"lockstep", "interp|jit|kvm",
+     "compare --engine with this one by single instructions; not "
+     "there yet",
+     NULL, parse_lockstep},
+    {"symbols", "FILE", "System.map or vmlinux for backtraces; not there yet", NULL, parse_symbols},
+    {NULL},
+};
+
+static const char *const run_paragraphs[] = {
+    "Boots a machine and stays until it ends. The guest's console is on standard input and output; "
+    "on a terminal Ctrl-A x ends the machine and Ctrl-A Ctrl-A sends one Ctrl-A. lamina's own "
+    "messages go to standard error.",
+    "Without --kernel the default guest is booted, which `make guest` builds. Its disk is thrown "
+    "away at the end.",
+    "With -- CMD the default guest runs that command instead of a shell: standard input, output "
+    "and error are the command's, and lamina exits with its status.",
+    NULL,
+};
+
+static int check_combination(const struct run_args *args, const struct operands *rest,
+			     struct lm_err *err)
+{
+	const struct machine_config *config = &args->config;
+
+	if (rest->count && !rest->after_dashes)
+		return lm_err_set(err, -EINVAL,
+				  "unexpected \"%s\"; a command for the guest goes behind --",
+				  rest->words[0]);
+	if (rest->after_dashes && !rest->count)
+		return lm_err_set(err, -EINVAL, "no command behind --");
+	if (rest->count && config->kernel)
+		return lm_err_set(err, -EINVAL,
+				  "a command runs in the default guest only: leave "
+				  "out --kernel or the command");
+	if (config->initrd && !config->kernel)
+		return lm_err_set(err, -EINVAL, "--initrd needs --kernel");
+	if (config->disk_count && !config->kernel)
+		return lm_err_set(err, -EINVAL,
+				  "--disk needs --kernel: this version has no "
+				  "firmware to boot a disk by itself");
+	if (config->command_tty && !rest->count)
+		return lm_err_set(err, -EINVAL, "--tty needs a command behind --");
+	if (config->command_tty && !isatty(STDIN_FILENO))
+		return lm_err_set(err, -ENOTTY, "--tty: standard input is no terminal");
+	if (config->deterministic && config->cpus > 1)
+		return lm_err_set(err, -EINVAL, "--deterministic needs --cpus 1, not %u",
+				  config->cpus);
+	return 0;
+}
+
+/* A word for the kernel command line from the environment: harmless characters only. */
+static bool is_plain_word(const char *word)
+{
+	size_t len =
+	    strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
+
+	return len && len < 32 && !word[len];
+}
+
+/* What guest/PROTOCOL.md §7 lists, for the default guest. */
+static void add_guest_words(const struct run_args *args, char *words, size_t size)
+{
+	const char *term = getenv("TERM");
+	struct winsize ws;
+	size_t n = 0;
+
+	*words = 0;
+	if (args->config.command)
+		n += (size_t)snprintf(words, size, " lamina.cmd=1");
+	if (args->config.command && !args->config.command_tty)
+		return;
+	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
+		return;
+	if (term && is_plain_word(term))
+		n += (size_t)snprintf(words + n, size - n, " lamina.term=%s", term);
+	if (!ioctl(STDIN_FILENO, TIOCGWINSZ, &ws) && ws.ws_row && ws.ws_col)
+		snprintf(words + n, size - n, " lamina.winsize=%ux%u", ws.ws_row, ws.ws_col);
+}
+
+static int use_default_guest(struct run_args *args, struct lm_err *err)
+{
+	struct machine_config *config = &args->config;
+	char words[128];
+	int n, ret = default_guest_find(&args->guest, err);
+
+	if (ret)
+		return ret;
+	add_guest_words(args, words, sizeof(words));
+	n = snprintf(args->cmdline, sizeof(args->cmdline), "%s console=ttyS0%s%s%s",
+		     args->guest.cmdline, words, config->append ? " " : "",
+		     config->append ? config->append : "");
+	if (n < 0 || (size_t)n >= sizeof(args->cmdline))
+		return lm_err_set(err, -EINVAL,
+				  "--append: the kernel command line gets longer "
+				  "than %d bytes",
+				  CMDLINE_MAX - 1);
+	config->kernel = args->guest.kernel;
+	config->initrd = args->guest.initrd;
+	config->append = args->cmdline;
+	config->disk[config->disk_count++] = (struct disk_config){
+	    .path = args->guest.disk,
+	    .ephemeral = true,
+	};
+	return 0;
+}
+
+static void quit(void *opaque)
+{
+	machine_quit(opaque);
+}
+
+static int exit_status(const struct run_args *args, const struct machine_result *result)
+{
+	switch (result->end) {
+	case END_POWEROFF:
+		return STATUS_OK;
+	case END_RESET:
+		log_line(LOG_WARN, "the guest reset the machine");
+		return STATUS_RESET;
+	case END_TRIPLE_FAULT:
+		log_line(LOG_WARN, "triple fault: the guest could not handle its own exceptions");
+		return STATUS_TRIPLE_FAULT;
+	case END_PANIC:
+		log_line(LOG_WARN, "the guest's kernel panicked");
+		return STATUS_PANIC;
+	case END_TIMEOUT:
+		log_line(LOG_WARN, "ended by --timeout %u", args->config.timeout_s);
+		return STATUS_TIMEOUT;
+	case END_QUIT:
+		return STATUS_QUIT;
+	case END_DEBUG_EXIT:
+	case END_COMMAND:
+		return result->status & 0xff;
+	case END_LOST_COMMAND:
+		log_line(LOG_WARN, "the guest ended before the command's status arrived");
+		return STATUS_LOST_COMMAND;
+	}
+	return STATUS_ERROR;
+}
+
+static int run_machine(const struct run_args *args, struct lm_err *err)
+{
+	struct machine_result result = {0};
+	struct machine *m;
+	int ret = machine_create(&m, &args->config, err);
+
+	if (ret)
+		return ret;
+	if (args->name)
+		prctl(PR_SET_NAME, args->name);
+	signals_catch(quit, m);
+	ret = machine_run(m, &result, err);
+	signals_restore();
+	if (args->stats)
+		machine_print_stats(m, stderr);
+	machine_destroy(m);
+	return ret ? ret : exit_status(args, &result);
+}
+
+static int prepare(struct run_args *args, const struct operands *rest, struct lm_err *err)
+{
+	int ret = check_combination(args, rest, err);
+
+	if (ret)
+		return ret;
+	if (rest->count)
+		args->config.command = rest->words;
+	args->config.engine = engine_choose(args->engine, err);
+	if (!args->config.engine)
+		return err->code;
+	if (!args->config.kernel)
+		ret = use_default_guest(args, err);
+	if (!ret)
+		warn_above_host_memory(args->config.memory);
+	return ret;
+}
+
+static int run_main(const struct verb *self, int argc, char **argv, struct lm_err *err)
+{
+	static struct run_args args = {
+	    .config = {.cpus = 1, .memory = 512 * MIB},
+	    .engine = "auto",
+	};
+	struct operands rest;
+	int ret = options_parse(self, argc, argv, &args, &rest, err);
+
+	if (!ret && rest.help)
+		return print_help(self);
+	if (!ret)
+		ret = prepare(&args, &rest, err);
+	if (!ret)
+		ret = run_machine(&args, err);
+	for (unsigned k = 0; k < MACHINE_MAX_DISKS; k++)
+		free(args.disk_path[k]);
+	return ret;
+}
+
+const struct verb run_verb = {
+    .name = "run",
+    .summary = "boot a machine and stay until it ends",
+    .operands = "[-- CMD [ARG...]]",
+    .paragraphs = run_paragraphs,
+    .options = run_options,
+    .statuses = true,
+    .run = run_main,
+};
