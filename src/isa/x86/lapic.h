@@ -24,6 +24,12 @@ struct lapic {
 };
 
 #define LAPIC_DEFAULT_BASE UINT64_C(0xfee00000)
+#define LAPIC_BUS_HZ       UINT64_C(1000000000) /* what the timer divides; CPUID.15H:ECX */
+
+/* IA32_APIC_BASE. */
+#define APIC_BASE_BSP      UINT64_C(0x100)
+#define APIC_BASE_X2APIC   UINT64_C(0x400)
+#define APIC_BASE_ENABLE   UINT64_C(0x800)
 
 enum lapic_delivery_mode {
 	DELIVERY_FIXED, DELIVERY_LOWEST, DELIVERY_SMI, DELIVERY_NMI = 4, DELIVERY_INIT,
@@ -47,6 +53,7 @@ bool lapic_msr_read(struct x86_cpu *c, uint32_t msr, uint64_t *value);
 bool lapic_msr_write(struct x86_cpu *c, uint32_t msr, uint64_t value);
 /* IA32_APIC_BASE and IA32_TSC_DEADLINE; false: #GP(0). */
 bool lapic_base_write(struct x86_cpu *c, uint64_t value);
+uint64_t lapic_tsc_deadline_read(struct x86_cpu *c);
 void lapic_tsc_deadline_write(struct x86_cpu *c, uint64_t value);
 
 uint8_t lapic_get_cr8(const struct x86_cpu *c);
@@ -59,8 +66,14 @@ int lapic_acknowledge(struct x86_cpu *c);
 /* Whether LINT0 (or a disabled APIC) lets the PIC's INTR through. */
 bool lapic_accepts_extint(const struct x86_cpu *c);
 
+/* The vCPU with this (x2)APIC ID, or NULL. Any thread. */
+struct x86_cpu *lapic_find(struct x86_system *sys, uint32_t apic_id);
+
 /* An interrupt for this one vCPU. Any thread. */
 void lapic_deliver(struct x86_cpu *c, uint8_t vector, enum lapic_delivery_mode mode, bool level);
+
+/* An IPI as the interrupt command register describes it (SDM vol. 3A §11.6.1). */
+void lapic_send(struct x86_cpu *c, uint64_t icr);
 
 /* An MSI or IOAPIC message (SDM vol. 3A §11.11), routed to the vCPUs it addresses. Any thread. */
 void lapic_message(struct x86_system *sys, uint64_t address, uint32_t data);
