@@ -66,6 +66,7 @@ struct x86_system {
 	/* A vCPU got an event while it may be sleeping: wake its thread. Any thread. */
 	void (*wake)(void *opaque, struct x86_cpu *c);
 	void *opaque;
+	unsigned unknown_msrs;               /* atomic: accesses to MSRs that do not exist */
 };
 
 /* Arithmetic flags of the last operation, computed when asked for (flags.h). */

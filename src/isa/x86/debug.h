@@ -17,6 +17,7 @@
 
 #define DR7_GD     UINT64_C(0x2000)
 #define DR7_FIXED  UINT64_C(0x0400)
+#define DR7_WRITABLE UINT64_C(0xffff23ff)
 #define DR7_LOCAL_ENABLES UINT64_C(0x0055)
 #define DR7_ENABLES       UINT64_C(0x00ff)
 

@@ -151,6 +151,8 @@ struct x86_fpu {
 	uint64_t fip, fdp;
 };
 
+#define FSW_ES         0x0080u /* an unmasked x87 exception is pending */
+
 struct x86_mtrr {
 	uint64_t def_type, fixed[11], phys_base[8], phys_mask[8];
 };
@@ -194,6 +196,7 @@ struct x86_state {
 	bool nmi_blocked;       /* from NMI delivery to IRET */
 	bool nmi_pending;
 	uint8_t sipi_vector;
+	bool pv_unhalt;         /* KVM_HC_KICK_CPU came before the HLT it is meant for */
 	uint64_t pending_debug; /* DR6 bits of debug traps not yet delivered */
 
 	struct lapic_state lapic;

@@ -8,7 +8,6 @@
 /* Status word (SDM vol. 1 §8.1.3). */
 #define FSW_IE        0x0001u
 #define FSW_SF        0x0040u
-#define FSW_ES        0x0080u
 #define FSW_C0        0x0100u
 #define FSW_C1        0x0200u
 #define FSW_C2        0x0400u
