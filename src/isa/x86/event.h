@@ -16,9 +16,16 @@ void event_deliver_fault(struct x86_cpu *c);
 
 /*
  * What is delivered. The return address is s.rip, except for the software kinds (INT n; INT3 and
- * INTO), where it is next_rip. After delivery s.rip and next_rip both point to the handler.
+ * INTO) and INT1, where it is next_rip. After delivery s.rip and next_rip both point to the handler.
  */
-enum event_kind { EVENT_EXTERNAL, EVENT_NMI, EVENT_SOFTWARE_INT, EVENT_SOFTWARE_EXC, EVENT_EXCEPTION };
+enum event_kind { EVENT_EXTERNAL, EVENT_NMI, EVENT_SOFTWARE_INT, EVENT_SOFTWARE_EXC,
+		  EVENT_INT1, EVENT_EXCEPTION };
+
+/* The program asked for it: the gate's DPL counts, and EXT is 0 in error codes. */
+static inline bool event_is_software(enum event_kind kind)
+{
+	return kind == EVENT_SOFTWARE_INT || kind == EVENT_SOFTWARE_EXC;
+}
 
 /*
  * Delivers one vector. Throws what delivery itself faults with (the run loop then calls
@@ -33,6 +40,12 @@ void event_deliver(struct x86_cpu *c, uint8_t vector, enum event_kind kind, bool
  * (EV_KICK, EV_SHUTDOWN, halted); it looks at s.activity and events for the reason.
  */
 bool event_poll(struct x86_cpu *c);
+
+/*
+ * After RFLAGS was loaded as a whole or IF was set: recomputes the mode and asks for event_poll when
+ * IF, TF or RF want it.
+ */
+void event_flags_loaded(struct x86_cpu *c);
 
 /* Whether a halted vCPU has a reason to wake (HLT; SDM vol. 2 HLT). Any thread. */
 bool event_wakes(struct x86_cpu *c);
