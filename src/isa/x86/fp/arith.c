@@ -5,23 +5,23 @@
 #include "core.h"
 
 /* The sum of two finite values of equal sign. */
-static struct fp_parts add_magnitudes(struct fp_parts big, struct fp_parts small)
+static struct fp_parts add_magnitudes(const struct fp_parts *big, const struct fp_parts *small)
 {
-	fp_u128 sum = fp_shift_right_sticky(big.sig, 1) +
-		      fp_shift_right_sticky(small.sig, (uint32_t)(big.exp - small.exp) + 1);
+	fp_u128 sum = fp_shift_right_sticky(big->sig, 1) +
+		      fp_shift_right_sticky(small->sig, (uint32_t)(big->exp - small->exp) + 1);
 
-	return fp_normalize(big.sign, big.exp + 1, sum);
+	return fp_normalize(big->sign, big->exp + 1, sum);
 }
 
 /* big - small, both finite, |big| >= |small|; an exact zero is -0 only when rounding down. */
-static struct fp_parts sub_magnitudes(const struct fp_env *env, struct fp_parts big,
-				      struct fp_parts small)
+static struct fp_parts sub_magnitudes(const struct fp_env *env, const struct fp_parts *big,
+				      const struct fp_parts *small)
 {
-	fp_u128 aligned = fp_shift_right_sticky(small.sig, (uint32_t)(big.exp - small.exp));
+	fp_u128 aligned = fp_shift_right_sticky(small->sig, (uint32_t)(big->exp - small->exp));
 
-	if (big.sig == aligned)
+	if (big->sig == aligned)
 		return fp_zero(env->rounding == FP_ROUND_DOWN);
-	return fp_normalize(big.sign, big.exp, big.sig - aligned);
+	return fp_normalize(big->sign, big->exp, big->sig - aligned);
 }
 
 static bool magnitude_less(const struct fp_parts *a, const struct fp_parts *b)
@@ -29,79 +29,82 @@ static bool magnitude_less(const struct fp_parts *a, const struct fp_parts *b)
 	return a->exp != b->exp ? a->exp < b->exp : a->sig < b->sig;
 }
 
-static struct fp_parts add_finite(const struct fp_env *env, struct fp_parts a, struct fp_parts b)
+static struct fp_parts add_finite(const struct fp_env *env, const struct fp_parts *a,
+				  const struct fp_parts *b)
 {
-	bool swap = magnitude_less(&a, &b);
-	struct fp_parts big = swap ? b : a, small = swap ? a : b;
+	bool swap = magnitude_less(a, b);
+	const struct fp_parts *big = swap ? b : a, *small = swap ? a : b;
 
-	return a.sign == b.sign ? add_magnitudes(big, small) : sub_magnitudes(env, big, small);
+	return a->sign == b->sign ? add_magnitudes(big, small) : sub_magnitudes(env, big, small);
 }
 
-struct fp_parts fp_add(struct fp_env *env, struct fp_parts a, struct fp_parts b)
+struct fp_parts fp_add(struct fp_env *env, const struct fp_parts *a, const struct fp_parts *b)
 {
-	if (a.kind == FP_KIND_INF && b.kind == FP_KIND_INF && a.sign != b.sign)
+	if (a->kind == FP_KIND_INF && b->kind == FP_KIND_INF && a->sign != b->sign)
 		return fp_invalid(env);
-	fp_raise_denormal(env, a.denormal || b.denormal);
-	if (a.kind == FP_KIND_INF || b.kind == FP_KIND_INF)
-		return a.kind == FP_KIND_INF ? a : b;
-	if (a.kind == FP_KIND_ZERO && b.kind == FP_KIND_ZERO)
-		return fp_zero(a.sign == b.sign ? a.sign : env->rounding == FP_ROUND_DOWN);
-	if (a.kind == FP_KIND_ZERO || b.kind == FP_KIND_ZERO)
-		return a.kind == FP_KIND_ZERO ? b : a;
+	fp_raise_denormal(env, a->denormal || b->denormal);
+	if (a->kind == FP_KIND_INF || b->kind == FP_KIND_INF)
+		return a->kind == FP_KIND_INF ? *a : *b;
+	if (a->kind == FP_KIND_ZERO && b->kind == FP_KIND_ZERO)
+		return fp_zero(a->sign == b->sign ? a->sign : env->rounding == FP_ROUND_DOWN);
+	if (a->kind == FP_KIND_ZERO || b->kind == FP_KIND_ZERO)
+		return a->kind == FP_KIND_ZERO ? *b : *a;
 	return add_finite(env, a, b);
 }
 
-struct fp_parts fp_sub(struct fp_env *env, struct fp_parts a, struct fp_parts b)
+struct fp_parts fp_sub(struct fp_env *env, const struct fp_parts *a, const struct fp_parts *b)
 {
-	b.sign = !b.sign;
-	return fp_add(env, a, b);
+	struct fp_parts minus_b = *b;
+
+	minus_b.sign = !b->sign;
+	return fp_add(env, a, &minus_b);
 }
 
-struct fp_parts fp_mul(struct fp_env *env, struct fp_parts a, struct fp_parts b)
+struct fp_parts fp_mul(struct fp_env *env, const struct fp_parts *a, const struct fp_parts *b)
 {
-	bool sign = a.sign != b.sign;
-	bool zero = a.kind == FP_KIND_ZERO || b.kind == FP_KIND_ZERO;
-	bool infinite = a.kind == FP_KIND_INF || b.kind == FP_KIND_INF;
+	bool sign = a->sign != b->sign;
+	bool zero = a->kind == FP_KIND_ZERO || b->kind == FP_KIND_ZERO;
+	bool infinite = a->kind == FP_KIND_INF || b->kind == FP_KIND_INF;
 
 	if (zero && infinite)
 		return fp_invalid(env);
-	fp_raise_denormal(env, a.denormal || b.denormal);
+	fp_raise_denormal(env, a->denormal || b->denormal);
 	if (infinite)
 		return fp_infinity(sign);
 	if (zero)
 		return fp_zero(sign);
 	/* No operand has more than 64 significant bits: the product is exact. */
-	fp_u128 product = (a.sig >> 64) * (b.sig >> 64);
-	return fp_normalize(sign, a.exp + b.exp + 1, product);
+	fp_u128 product = (a->sig >> 64) * (b->sig >> 64);
+	return fp_normalize(sign, a->exp + b->exp + 1, product);
 }
 
 /* 128 quotient bits of a / b with sticky; both have at most 64 significant bits. */
-static struct fp_parts div_finite(bool sign, struct fp_parts a, struct fp_parts b)
+static struct fp_parts div_finite(bool sign, const struct fp_parts *a, const struct fp_parts *b)
 {
-	uint64_t divisor = (uint64_t)(b.sig >> 64);
-	bool less = a.sig < b.sig;
-	fp_u128 dividend = less ? a.sig : a.sig >> 1;
+	uint64_t divisor = (uint64_t)(b->sig >> 64);
+	bool less = a->sig < b->sig;
+	fp_u128 dividend = less ? a->sig : a->sig >> 1;
 	uint64_t high = (uint64_t)(dividend / divisor);
 	fp_u128 rest = (dividend % divisor) << 64;
 	fp_u128 sig = (fp_u128)high << 64 | (uint64_t)(rest / divisor) | (rest % divisor != 0);
 
-	return fp_finite(sign, a.exp - b.exp - less, sig);
+	return fp_finite(sign, a->exp - b->exp - less, sig);
 }
 
-struct fp_parts fp_div(struct fp_env *env, struct fp_parts a, struct fp_parts b)
+struct fp_parts fp_div(struct fp_env *env, const struct fp_parts *a, const struct fp_parts *b)
 {
-	bool sign = a.sign != b.sign;
+	bool sign = a->sign != b->sign;
 
-	if (a.kind == b.kind && a.kind != FP_KIND_FINITE)
+	if (a->kind == b->kind && a->kind != FP_KIND_FINITE)
 		return fp_invalid(env); /* 0/0, inf/inf */
-	if (b.kind == FP_KIND_ZERO && a.kind == FP_KIND_FINITE) {
+	if (b->kind == FP_KIND_ZERO && a->kind == FP_KIND_FINITE) {
 		fp_raise(env, FP_DIVZERO);
 		return fp_infinity(sign);
 	}
-	fp_raise_denormal(env, a.denormal || b.denormal);
-	if (a.kind == FP_KIND_INF || b.kind == FP_KIND_ZERO)
+	fp_raise_denormal(env, a->denormal || b->denormal);
+	if (a->kind == FP_KIND_INF || b->kind == FP_KIND_ZERO)
 		return fp_infinity(sign);
-	if (a.kind == FP_KIND_ZERO || b.kind == FP_KIND_INF)
+	if (a->kind == FP_KIND_ZERO || b->kind == FP_KIND_INF)
 		return fp_zero(sign);
 	return div_finite(sign, a, b);
 }
@@ -160,14 +163,17 @@ static struct fp_parts fp_sqrt(struct fp_env *env, struct fp_parts a)
 
 /* ---- the public functions ---- */
 
-typedef struct fp_parts binary_op(struct fp_env *env, struct fp_parts a, struct fp_parts b);
+typedef struct fp_parts binary_op(struct fp_env *env, const struct fp_parts *a,
+				  const struct fp_parts *b);
 
 static struct fp_parts apply(struct fp_env *env, const struct fp_format *f, binary_op *op,
-			     struct fp_parts a, struct fp_parts b)
+			     const struct fp_parts *a, const struct fp_parts *b)
 {
 	struct fp_parts result;
 
-	return fp_nan_result(env, f, &a, &b, &result) ? result : op(env, a, b);
+	if (!fp_nan_result(env, f, a, b, &result))
+		result = op(env, a, b);
+	return result;
 }
 
 static fp_u128 sse_binary(struct fp_env *env, const struct fp_format *f, binary_op *op, fp_u128 a,
@@ -176,7 +182,9 @@ static fp_u128 sse_binary(struct fp_env *env, const struct fp_format *f, binary_
 	struct fp_parts x = fp_unpack_operand(env, f, a);
 	struct fp_parts y = fp_unpack_operand(env, f, b);
 
-	return fp_round_pack(env, f, apply(env, f, op, x, y));
+	struct fp_parts result = apply(env, f, op, &x, &y);
+
+	return fp_round_pack(env, f, &result);
 }
 
 static fp_u128 square_root(struct fp_env *env, const struct fp_format *in,
@@ -186,7 +194,7 @@ static fp_u128 square_root(struct fp_env *env, const struct fp_format *in,
 
 	if (!fp_nan_result1(env, &x, &result))
 		result = fp_sqrt(env, x);
-	return fp_round_pack(env, out, result);
+	return fp_round_pack(env, out, &result);
 }
 
 f32_bits fp_f32_add(struct fp_env *env, f32_bits a, f32_bits b)
@@ -248,9 +256,10 @@ static struct f80 x87_arith(struct fp_env *env, enum fp_arith op, struct f80 a, 
 	};
 	struct fp_parts x = fp_unpack(&fp_f80, fp_f80_raw(a));
 	bool reversed = op == FP_ARITH_SUBR || op == FP_ARITH_DIVR;
-	struct fp_parts result = apply(env, &fp_f80, ops[op], reversed ? b : x, reversed ? x : b);
+	struct fp_parts result =
+	    apply(env, &fp_f80, ops[op], reversed ? &b : &x, reversed ? &x : &b);
 
-	return fp_f80_from_raw(fp_round_pack(env, fp_f80_controlled(env), result));
+	return fp_f80_from_raw(fp_round_pack(env, fp_f80_controlled(env), &result));
 }
 
 struct f80 fp_f80_arith(struct fp_env *env, enum fp_arith op, struct f80 a, struct f80 b)

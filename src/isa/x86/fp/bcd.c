@@ -12,7 +12,7 @@ struct f80 fp_f80_from_bcd(const uint8_t bcd[10])
 
 	for (int i = 8; i >= 0; i--)
 		value = value * 100 + (bcd[i] >> 4) * 10u + (bcd[i] & 15);
-	return fp_f80_from_raw(fp_round_pack(&exact, &fp_f80, fp_normalize(sign, 127, value)));
+	return fp_pack_f80(&exact, fp_normalize(sign, 127, value));
 }
 
 static void store_digits(uint8_t bcd[10], bool sign, uint64_t value)

@@ -15,7 +15,7 @@ static fp_u128 convert(struct fp_env *env, const struct fp_format *out, struct f
 		fp_raise(env, p.denormal ? denormal_flag : 0);
 		result = p;
 	}
-	return fp_round_pack(env, out, result);
+	return fp_round_pack(env, out, &result);
 }
 
 f64_bits fp_f32_to_f64(struct fp_env *env, f32_bits a)

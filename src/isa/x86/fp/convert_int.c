@@ -108,7 +108,9 @@ int64_t fp_f80_to_i64(struct fp_env *env, struct f80 a, enum fp_rounding mode)
 static fp_u128 from_integer(struct fp_env *env, const struct fp_format *f, bool sign,
 			    uint64_t magnitude)
 {
-	return fp_round_pack(env, f, fp_normalize(sign && magnitude, 127, magnitude));
+	struct fp_parts p = fp_normalize(sign, 127, magnitude);
+
+	return fp_round_pack(env, f, &p);
 }
 
 static fp_u128 from_signed(struct fp_env *env, const struct fp_format *f, int64_t a)

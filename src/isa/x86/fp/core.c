@@ -98,20 +98,25 @@ struct fp_parts fp_unpack_operand(const struct fp_env *env, const struct fp_form
 {
 	struct fp_parts p = fp_unpack(f, raw);
 
-	return p.denormal && env->daz ? fp_zero(p.sign) : p;
+	if (p.denormal && env->daz) {
+		p.kind = FP_KIND_ZERO;
+		p.denormal = false;
+	}
+	return p;
 }
 
 /* ---- rounding ---- */
 
+/* The bits decide without branches: they are as good as random. */
 static bool rounds_up(fp_u128 kept, bool half, bool sticky, bool sign, enum fp_rounding mode)
 {
 	switch (mode) {
 	case FP_ROUND_NEAREST:
-		return half && (sticky || (kept & 1));
+		return half & (sticky | (kept & 1));
 	case FP_ROUND_DOWN:
-		return sign && (half || sticky);
+		return sign && (half | sticky);
 	case FP_ROUND_UP:
-		return !sign && (half || sticky);
+		return !sign && (half | sticky);
 	case FP_ROUND_ZERO:
 		break;
 	}
@@ -130,7 +135,7 @@ struct fp_rounded fp_round_bits(fp_u128 sig, uint32_t drop, bool sign, enum fp_r
 	bool sticky = sig & (half_bit - 1);
 	bool up = rounds_up(kept, half, sticky, sign, mode);
 
-	return (struct fp_rounded){.sig = kept + up, .inexact = half || sticky, .up = up};
+	return (struct fp_rounded){.sig = kept + up, .inexact = half | sticky, .up = up};
 }
 
 void fp_note_rounding(struct fp_env *env, struct fp_rounded r)
@@ -172,13 +177,13 @@ static fp_u128 pack_infinity(const struct fp_format *f, bool sign)
 	return pack(f, sign, (1 << f->exp_bits) - 1, sig);
 }
 
-static fp_u128 pack_nan(const struct fp_format *f, struct fp_parts p)
+static fp_u128 pack_nan(const struct fp_format *f, const struct fp_parts *p)
 {
 	if (f->x87)
 		f = &fp_f80; /* precision control does not shorten a payload */
-	fp_u128 sig = (p.sig | QUIET_BIT) >> (128 - f->precision);
+	fp_u128 sig = (p->sig | QUIET_BIT) >> (128 - f->precision);
 
-	return pack(f, p.sign, (1 << f->exp_bits) - 1, sig);
+	return pack(f, p->sign, (1 << f->exp_bits) - 1, sig);
 }
 
 /* The masked response (vol. 1 table 4-10): infinity or the largest finite number. */
@@ -194,19 +199,19 @@ static fp_u128 overflow(struct fp_env *env, const struct fp_format *f, bool sign
 }
 
 /* The masked response to a tiny result: a denormal, or zero under FTZ (vol. 1 §4.9.1.5). */
-static fp_u128 underflow(struct fp_env *env, const struct fp_format *f, struct fp_parts p)
+static fp_u128 underflow(struct fp_env *env, const struct fp_format *f, const struct fp_parts *p)
 {
 	if (env->ftz && !f->x87) {
 		fp_raise(env, FP_UNDERFLOW | FP_INEXACT);
-		return pack(f, p.sign, 0, 0);
+		return pack(f, p->sign, 0, 0);
 	}
-	uint32_t drop = 128 - f->precision + (uint32_t)(1 - fp_bias(f) - p.exp);
-	struct fp_rounded r = fp_round_bits(p.sig, drop, p.sign, env->rounding);
+	uint32_t drop = 128 - f->precision + (uint32_t)(1 - fp_bias(f) - p->exp);
+	struct fp_rounded r = fp_round_bits(p->sig, drop, p->sign, env->rounding);
 
 	if (r.inexact)
 		fp_raise(env, FP_UNDERFLOW);
 	fp_note_rounding(env, r);
-	return pack(f, p.sign, 0, r.sig);
+	return pack(f, p->sign, 0, r.sig);
 }
 
 /* Unmasked, and beyond reach of the exponent adjustment: FSCALE alone gets here (vol. 1 §8.5.4). */
@@ -219,43 +224,44 @@ static fp_u128 massive(struct fp_env *env, fp_u128 result, bool up)
 
 /* Unmasked overflow and underflow deliver the adjusted exponent; outside the x87 registers nobody
  * looks at that result. */
-static fp_u128 round_pack_finite(struct fp_env *env, const struct fp_format *f, struct fp_parts p)
+static fp_u128 round_pack_finite(struct fp_env *env, const struct fp_format *f,
+				 const struct fp_parts *p)
 {
 	/* Tininess and overflow are judged after rounding with an unbounded exponent. */
-	struct fp_rounded r = fp_round_bits(p.sig, 128 - f->precision, p.sign, env->rounding);
+	struct fp_rounded r = fp_round_bits(p->sig, 128 - f->precision, p->sign, env->rounding);
 	bool carry = r.sig >> f->precision & 1;
-	int32_t field = p.exp + carry + fp_bias(f);
+	int32_t field = p->exp + carry + fp_bias(f);
 	int32_t field_max = (1 << f->exp_bits) - 2;
 
 	if (field > field_max) {
 		if (env->masks & FP_OVERFLOW)
-			return overflow(env, f, p.sign);
+			return overflow(env, f, p->sign);
 		fp_raise(env, FP_OVERFLOW);
 		if (f->x87 && field - X87_WRAP > field_max)
-			return massive(env, pack_infinity(f, p.sign), true);
+			return massive(env, pack_infinity(f, p->sign), true);
 		field -= X87_WRAP;
 	} else if (field < 1) {
 		if (env->masks & FP_UNDERFLOW)
 			return underflow(env, f, p);
 		fp_raise(env, FP_UNDERFLOW);
 		if (f->x87 && field + X87_WRAP < 1)
-			return massive(env, pack(f, p.sign, 0, 0), false);
+			return massive(env, pack(f, p->sign, 0, 0), false);
 		field += X87_WRAP;
 	}
 	fp_note_rounding(env, r);
-	return pack(f, p.sign, field, r.sig >> carry);
+	return pack(f, p->sign, field, r.sig >> carry);
 }
 
-fp_u128 fp_round_pack(struct fp_env *env, const struct fp_format *f, struct fp_parts p)
+fp_u128 fp_round_pack(struct fp_env *env, const struct fp_format *f, const struct fp_parts *p)
 {
 	env->rounded_up = false;
-	switch (p.kind) {
+	switch (p->kind) {
 	case FP_KIND_FINITE:
 		return round_pack_finite(env, f, p);
 	case FP_KIND_ZERO:
-		return pack(f, p.sign, 0, 0);
+		return pack(f, p->sign, 0, 0);
 	case FP_KIND_INF:
-		return pack_infinity(f, p.sign);
+		return pack_infinity(f, p->sign);
 	default:
 		return pack_nan(f, p);
 	}

@@ -119,7 +119,12 @@ uint64_t fp_to_integer(struct fp_env *env, const struct fp_int_type *type, struc
 struct fp_parts fp_unpack(const struct fp_format *f, fp_u128 raw);
 /* With DAZ applied: what an arithmetic instruction sees. */
 struct fp_parts fp_unpack_operand(const struct fp_env *env, const struct fp_format *f, fp_u128 raw);
-fp_u128 fp_round_pack(struct fp_env *env, const struct fp_format *f, struct fp_parts p);
+fp_u128 fp_round_pack(struct fp_env *env, const struct fp_format *f, const struct fp_parts *p);
+
+static inline struct f80 fp_pack_f80(struct fp_env *env, struct fp_parts p)
+{
+	return fp_f80_from_raw(fp_round_pack(env, &fp_f80, &p));
+}
 
 /* If an operand is a NaN or an unsupported encoding: raise what it raises, store the operation's
  * result, which is ready to pack, and return true. */
@@ -129,9 +134,9 @@ bool fp_nan_result1(struct fp_env *env, const struct fp_parts *a, struct fp_part
 
 /* Arithmetic on operands that are not NaNs. They raise FP_INVALID, FP_DIVZERO and FP_DENORMAL;
  * what rounding raises is left to fp_round_pack(). */
-struct fp_parts fp_add(struct fp_env *env, struct fp_parts a, struct fp_parts b);
-struct fp_parts fp_sub(struct fp_env *env, struct fp_parts a, struct fp_parts b);
-struct fp_parts fp_mul(struct fp_env *env, struct fp_parts a, struct fp_parts b);
-struct fp_parts fp_div(struct fp_env *env, struct fp_parts a, struct fp_parts b);
+struct fp_parts fp_add(struct fp_env *env, const struct fp_parts *a, const struct fp_parts *b);
+struct fp_parts fp_sub(struct fp_env *env, const struct fp_parts *a, const struct fp_parts *b);
+struct fp_parts fp_mul(struct fp_env *env, const struct fp_parts *a, const struct fp_parts *b);
+struct fp_parts fp_div(struct fp_env *env, const struct fp_parts *a, const struct fp_parts *b);
 
 #endif

@@ -29,9 +29,9 @@ static struct fp_parts multiply_add(struct fp_env *env, struct fp_parts a, struc
 	 * fp_add() needs them. The two steps' flags are replaced by those of the whole. */
 	a.sign ^= (neg & FP_FNMADD) != 0;
 	c.sign ^= (neg & FP_FMSUB) != 0;
-	result = fp_mul(&quiet, a, b);
+	result = fp_mul(&quiet, &a, &b);
 	if (!fp_is_nan(&result))
-		result = fp_add(&quiet, result, c);
+		result = fp_add(&quiet, &result, &c);
 	if (fp_is_nan(&result))
 		fp_raise(env, FP_INVALID);
 	else
@@ -49,7 +49,7 @@ static fp_u128 fused(struct fp_env *env, const struct fp_format *f, const fp_u12
 
 	if (!fma_nan(env, &a, &b, &c, &result))
 		result = multiply_add(env, a, b, c, neg);
-	return fp_round_pack(env, f, result);
+	return fp_round_pack(env, f, &result);
 }
 
 f32_bits fp_f32_fma(struct fp_env *env, f32_bits a, f32_bits b, f32_bits c, enum fp_fma_negate neg)

@@ -24,7 +24,7 @@ static fp_u128 sse_round(struct fp_env *env, const struct fp_format *f, fp_u128 
 		result = round_integral(p, mode, &how);
 		fp_raise(env, how.inexact && !exact ? FP_INEXACT : 0);
 	}
-	return fp_round_pack(env, f, result);
+	return fp_round_pack(env, f, &result);
 }
 
 f32_bits fp_f32_round(struct fp_env *env, f32_bits a, enum fp_rounding mode, bool exact)
@@ -46,7 +46,7 @@ struct f80 fp_f80_round(struct fp_env *env, struct f80 a)
 		fp_raise_denormal(env, p.denormal);
 		result = round_integral(p, env->rounding, &how);
 	}
-	fp_u128 raw = fp_round_pack(env, &fp_f80, result);
+	struct f80 rounded = fp_pack_f80(env, result);
 	fp_note_rounding(env, how);
-	return fp_f80_from_raw(raw);
+	return rounded;
 }

@@ -39,7 +39,7 @@ struct f80 fp_f80_scale(struct fp_env *env, struct f80 a, struct f80 b)
 
 	if (!fp_nan_result(env, &fp_f80, &x, &y, &result))
 		result = scale(env, x, y);
-	return fp_f80_from_raw(fp_round_pack(env, &fp_f80, result));
+	return fp_pack_f80(env, result);
 }
 
 /* ---- FXTRACT ---- */
@@ -68,8 +68,8 @@ struct f80 fp_f80_extract(struct fp_env *env, struct f80 a, struct f80 *exponent
 	struct fp_parts significand = fp_unpack(&fp_f80, fp_f80_raw(a)), e;
 
 	extract(env, &significand, &e);
-	*exponent = fp_f80_from_raw(fp_round_pack(env, &fp_f80, e));
-	return fp_f80_from_raw(fp_round_pack(env, &fp_f80, significand));
+	*exponent = fp_pack_f80(env, e);
+	return fp_pack_f80(env, significand);
 }
 
 /* ---- constants ---- */
@@ -94,5 +94,5 @@ struct f80 fp_f80_constant(enum fp_constant which, enum fp_rounding mode)
 	struct fp_env env = {.rounding = mode, .masks = FP_ALL_FLAGS};
 
 	struct fp_parts p = fp_normalize(false, table[which].exp, table[which].sig);
-	return fp_f80_from_raw(fp_round_pack(&env, &fp_f80, p));
+	return fp_pack_f80(&env, p);
 }
