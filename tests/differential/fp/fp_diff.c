@@ -182,7 +182,7 @@ static bool parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.cases = 1000000, .seed = 1};
+	struct options o = {.cases = 4000000, .seed = 1};
 
 	if (!parse(argc, argv, &o)) {
 		fprintf(stderr, "usage: fp_diff [--cases N] [--seed S] [--op NAME] [--case K]\n");

@@ -97,22 +97,55 @@ static u128 random_float(uint64_t *state, enum operand_kind kind)
 	return assemble(l, below(state, 2), exp, fraction, integer);
 }
 
-/* A value close to `other`: the same exponent or one nearby, a few units apart. */
-static u128 near_float(uint64_t *state, enum operand_kind kind, u128 other)
+/* How far apart two exponents should be for a sum to be delicate: cancellation, alignment anywhere
+ * within the significand, or right at the rounding position. */
+static int random_distance(uint64_t *state, unsigned fraction_bits)
 {
-	const struct layout *l = &layouts[kind];
-	unsigned shift = l->fraction_bits + l->explicit_integer;
-	uint64_t fraction = (uint64_t)other & ((UINT64_C(1) << l->fraction_bits) - 1);
-	unsigned exp = (unsigned)(other >> shift) & ((1u << l->exp_bits) - 1);
-	int distance = (int)below(state, 2) ? (int)below(state, 5) - 2
-					    : (int)below(state, 2 * l->fraction_bits + 8) -
-						  (int)l->fraction_bits - 4;
+	int bits = (int)fraction_bits;
 
-	exp = (exp + (unsigned)distance) & ((1u << l->exp_bits) - 1);
+	switch (below(state, 3)) {
+	case 0:
+		return (int)below(state, 5) - 2;
+	case 1:
+		return (int)below(state, 2 * fraction_bits + 8) - bits - 4;
+	default:
+		return (below(state, 2) ? 1 : -1) * (bits + (int)below(state, 5) - 1);
+	}
+}
+
+static unsigned exponent_of(const struct layout *l, u128 raw)
+{
+	return (unsigned)(raw >> (l->fraction_bits + l->explicit_integer)) &
+	       ((1u << l->exp_bits) - 1);
+}
+
+static uint64_t fraction_of(const struct layout *l, u128 raw)
+{
+	return (uint64_t)raw & ((UINT64_C(1) << l->fraction_bits) - 1);
+}
+
+/* A value whose sum with one of exponent field `exp` is delicate. */
+static u128 near_float(uint64_t *state, const struct layout *l, unsigned exp, uint64_t fraction)
+{
+	exp += (unsigned)random_distance(state, l->fraction_bits);
+	exp &= (1u << l->exp_bits) - 1;
 	if (below(state, 2))
 		fraction = random_fraction(state, l->fraction_bits);
 	fraction = (fraction + below(state, 7) - 3) & ((UINT64_C(1) << l->fraction_bits) - 1);
 	return assemble(l, below(state, 2), exp, fraction, exp != 0);
+}
+
+/* Operand i, delicate with respect to an earlier one or, for the third, to their product. */
+static u128 related_float(uint64_t *state, enum operand_kind kind, int i, const struct fp_case *c)
+{
+	const struct layout *l = &layouts[kind];
+	u128 other = c->operand[below(state, (unsigned)i)];
+	unsigned exp = exponent_of(l, other);
+
+	if (i == 2 && below(state, 2))
+		exp = exponent_of(l, c->operand[0]) + exponent_of(l, c->operand[1]) -
+		      ((1u << (l->exp_bits - 1)) - 1);
+	return near_float(state, l, exp, fraction_of(l, other));
 }
 
 /* ---- integers and BCD ---- */
@@ -155,7 +188,7 @@ static u128 random_operand(uint64_t *state, const struct fp_op *op, int i, const
 		return random_bcd(state);
 	default:
 		if (i > 0 && kind == op->operand[i - 1] && below(state, 3) == 0)
-			return near_float(state, kind, c->operand[below(state, (unsigned)i)]);
+			return related_float(state, kind, i, c);
 		return random_float(state, kind);
 	}
 }
