@@ -443,6 +443,7 @@ void virtio_console_init(struct virtio_console *con, const struct console_port_s
 		p->name = setup[k].name ? setup[k].name : "";
 		p->chr = setup[k].chr;
 		p->host_open = true;
+		p->close_wanted = k && p->chr && (p->chr->input_ended || p->chr->output_gone);
 		chardev_attach(p->chr, &port_user, p);
 	}
 	update_size(con);

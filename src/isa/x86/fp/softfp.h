@@ -268,7 +268,8 @@ enum fp_class {
 };
 enum fp_class fp_f80_classify(struct f80 a);
 
-/* FLD1 ... FLDZ in opcode order D9 E8..EE; rounded per `mode`, no flags (vol. 1 §8.3.4). */
+/* FLD1 ... FLDZ in opcode order D9 E8..EE; rounded per `mode`, no flags (vol. 1 §8.3.4). <math.h>,
+ * which nothing that emulates should need, has an FP_ZERO of its own. */
 enum fp_constant { FP_ONE, FP_L2T, FP_L2E, FP_PI, FP_LG2, FP_LN2, FP_ZERO };
 struct f80 fp_f80_constant(enum fp_constant which, enum fp_rounding mode);
 
@@ -291,10 +292,11 @@ struct f80 fp_f80_fyl2x(struct fp_env *env, struct f80 y, struct f80 x);   /* y 
 struct f80 fp_f80_fyl2xp1(struct fp_env *env, struct f80 y, struct f80 x); /* y * log2(x + 1) */
 struct f80 fp_f80_fpatan(struct fp_env *env, struct f80 y, struct f80 x);  /* arctan(y / x) */
 
-/* These return false, and store nothing, where |x| >= 2^63: C2 is set and ST(0) kept. */
+/* These return false, and store nothing, where |x| >= 2^63: C2 is set and ST(0) kept. FSINCOS
+ * pushes the cosine; after FPTAN push 1.0, or the result once more if it is a NaN. */
 bool fp_f80_fsin(struct fp_env *env, struct f80 x, struct f80 *sin);
 bool fp_f80_fcos(struct fp_env *env, struct f80 x, struct f80 *cos);
 bool fp_f80_fsincos(struct fp_env *env, struct f80 x, struct f80 *sin, struct f80 *cos);
-bool fp_f80_fptan(struct fp_env *env, struct f80 x, struct f80 *tan); /* the caller pushes 1.0 */
+bool fp_f80_fptan(struct fp_env *env, struct f80 x, struct f80 *tan);
 
 #endif

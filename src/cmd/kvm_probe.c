@@ -1,0 +1,187 @@
+#include "cmd/kvm_probe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "cmd/probe_child.h"
+
+#define LIMIT_MS     900
+#define LOOPS	     50000u
+#define LOOP_INSNS   (2 * LOOPS) /* dec and jnz */
+#define MEM_SIZE     0x4000
+#define CODE_ADDRESS 0x1000
+#define TSS_ADDRESS  0xfffbd000 /* KVM on Intel wants three unused pages for real mode */
+#define RUN_SLICES   64		/* returns of KVM_RUN other than by HLT that we put up with */
+
+/*
+ * Hardware does such a loop at more than 10^9 a second; entering and leaving the VM is the bulk of
+ * the time even so. An emulated KVM stays far below this bound.
+ */
+#define FAST_INSNS_PER_S 50000000
+
+/* 16-bit code. The first run ends at once, so that what is done once a VM is not measured. */
+static const uint8_t code[] = {
+    0xf4,							    /* hlt */
+    0x66, 0xb9, LOOPS & 0xff, LOOPS >> 8 & 0xff, LOOPS >> 16, 0x00, /* mov ecx, LOOPS */
+    0x66, 0x49,							    /* 1: dec ecx */
+    0x75, 0xfc,							    /* jnz 1b */
+    0xf4,							    /* hlt */
+};
+
+/* What the child answers: nanoseconds, or a step that failed and its errno. */
+enum step { STEP_VERSION = 1, STEP_VM, STEP_MEMORY, STEP_VCPU, STEP_REGS, STEP_RUN };
+
+static const char *const step_names[] = {
+    [STEP_VERSION] = "KVM_GET_API_VERSION",
+    [STEP_VM] = "KVM_CREATE_VM",
+    [STEP_MEMORY] = "KVM_SET_USER_MEMORY_REGION",
+    [STEP_VCPU] = "KVM_CREATE_VCPU",
+    [STEP_REGS] = "KVM_SET_REGS",
+    [STEP_RUN] = "KVM_RUN",
+};
+
+static long failed(enum step step)
+{
+	return -(long)(step << 16 | errno);
+}
+
+static int add_memory(int vm)
+{
+	struct kvm_userspace_memory_region region = {.memory_size = MEM_SIZE};
+	uint8_t *mem =
+	    mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED)
+		return -1;
+	memcpy(mem + CODE_ADDRESS, code, sizeof(code));
+	region.userspace_addr = (uintptr_t)mem;
+	ioctl(vm, KVM_SET_TSS_ADDR, TSS_ADDRESS);
+	return ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+static int set_real_mode(int vcpu)
+{
+	struct kvm_regs regs = {.rip = CODE_ADDRESS, .rflags = 2};
+	struct kvm_sregs sregs;
+
+	if (ioctl(vcpu, KVM_GET_SREGS, &sregs))
+		return -1;
+	sregs.cs.base = 0;
+	sregs.cs.selector = 0;
+	if (ioctl(vcpu, KVM_SET_SREGS, &sregs))
+		return -1;
+	return ioctl(vcpu, KVM_SET_REGS, &regs);
+}
+
+static int run_to_halt(int vcpu, const volatile struct kvm_run *run)
+{
+	for (unsigned k = 0; k < RUN_SLICES; k++) {
+		if (ioctl(vcpu, KVM_RUN, 0)) {
+			if (errno != EINTR && errno != EAGAIN)
+				return -1;
+		} else if (run->exit_reason == KVM_EXIT_HLT) {
+			return 0;
+		} else if (run->exit_reason != KVM_EXIT_INTR) {
+			errno = EPROTO;
+			return -1;
+		}
+	}
+	errno = ETIME;
+	return -1;
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
+/* In the child, whose end closes everything. Nanoseconds of the loop. */
+static long measure(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm, vcpu, size;
+	struct kvm_run *run;
+	int64_t start;
+
+	if (kvm < 0 || ioctl(kvm, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+		return failed(STEP_VERSION);
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	if (vm < 0)
+		return failed(STEP_VM);
+	if (add_memory(vm))
+		return failed(STEP_MEMORY);
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (vcpu < 0 || size < (int)sizeof(*run))
+		return failed(STEP_VCPU);
+	run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	if (run == MAP_FAILED)
+		return failed(STEP_VCPU);
+	if (set_real_mode(vcpu))
+		return failed(STEP_REGS);
+	if (run_to_halt(vcpu, run))
+		return failed(STEP_RUN);
+	start = now_ns();
+	if (run_to_halt(vcpu, run))
+		return failed(STEP_RUN);
+	return (long)LM_MAX(now_ns() - start, 1);
+}
+
+static void explain(struct kvm_probe *out, const struct probe_result *r)
+{
+	unsigned long code_and_errno = (unsigned long)-r->value;
+
+	switch (r->outcome) {
+	case PROBE_TIMEOUT:
+		snprintf(out->problem, sizeof(out->problem),
+			 "a VM did not get through %u instructions in %d ms", LOOP_INSNS, LIMIT_MS);
+		break;
+	case PROBE_KILLED:
+		snprintf(out->problem, sizeof(out->problem), "trying it was answered by signal %ld",
+			 r->value);
+		break;
+	case PROBE_UNTRIED:
+		snprintf(out->problem, sizeof(out->problem), "could not be tried: %s",
+			 strerror((int)r->value));
+		break;
+	case PROBE_ANSWERED:
+		snprintf(out->problem, sizeof(out->problem), "%s: %s",
+			 step_names[code_and_errno >> 16],
+			 strerror((int)(code_and_errno & 0xffff)));
+		break;
+	}
+}
+
+void kvm_probe_host(struct kvm_probe *out)
+{
+	struct probe_result r;
+	int fd;
+
+	memset(out, 0, sizeof(*out));
+	out->present = !access("/dev/kvm", F_OK);
+	fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		out->open_errno = errno;
+		return;
+	}
+	close(fd);
+	r = probe_in_child(measure, LIMIT_MS);
+	out->usable = r.outcome == PROBE_ANSWERED && r.value > 0;
+	if (!out->usable) {
+		explain(out, &r);
+		return;
+	}
+	out->insns_per_s = UINT64_C(1000000000) * LOOP_INSNS / (uint64_t)r.value;
+	out->fast = out->insns_per_s >= FAST_INSNS_PER_S;
+}

@@ -1,0 +1,20 @@
+/* Whether /dev/kvm is there, works, and is worth using. */
+#ifndef LM_CMD_KVM_PROBE_H
+#define LM_CMD_KVM_PROBE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct kvm_probe {
+	bool present;
+	int open_errno;	      /* 0: could be opened */
+	bool usable;	      /* a VM ran a loop to its end */
+	uint64_t insns_per_s; /* of that loop */
+	bool fast;	      /* as quick as hardware is, not an emulation */
+	char problem[96];     /* why it is not usable */
+};
+
+/* Takes at most about a second, whatever the driver does. Not while other threads run. */
+void kvm_probe_host(struct kvm_probe *out);
+
+#endif
