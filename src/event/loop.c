@@ -109,7 +109,7 @@ void loop_run(struct event_loop *loop)
 {
 	struct epoll_event ev[16];
 
-	while (!__atomic_load_n(&loop->stopping, __ATOMIC_ACQUIRE)) {
+	while (!__atomic_exchange_n(&loop->stopping, false, __ATOMIC_ACQ_REL)) {
 		int64_t wait = -1;
 		int n;
 

@@ -48,7 +48,7 @@ void loop_fini(struct event_loop *loop);
 
 /* Serves events until loop_stop. With a virtual clock timers are left to loop_run_timers. */
 void loop_run(struct event_loop *loop);
-/* Any thread. */
+/* Makes loop_run return, now or as soon as it is called. Any thread, signal handlers too. */
 void loop_stop(struct event_loop *loop);
 void loop_wake(struct event_loop *loop);
 

@@ -72,6 +72,12 @@ int machine_run(struct machine *m, struct machine_result *result, struct lm_err 
 /* Any thread, and signal handlers: ends the run with END_QUIT. */
 void machine_quit(struct machine *m);
 
+/*
+ * Where each vCPU stands: registers and call chain, with names from `symbols` (System.map or
+ * vmlinux; NULL: addresses). After the run has ended.
+ */
+int machine_backtrace(struct machine *m, const char *symbols, FILE *out, struct lm_err *err);
+
 /* Counters of every vCPU and device, as text. */
 void machine_print_stats(const struct machine *m, FILE *out);
 

@@ -13,6 +13,7 @@
 #include "isa/x86/event.h"
 #include "isa/x86/fault.h"
 #include "isa/x86/mmu.h"
+#include "isa/x86/trace.h"
 
 #define CACHE_ENTRIES 65536u
 
@@ -165,11 +166,15 @@ static inline void execute_one(struct x86_cpu *c)
 
 	c->insn = i;
 	c->next_rip = rip_after(c, i);
+	if (trace_wants(c, TRACE_INSN))
+		trace_insn(c, i);
 	if (LM_UNLIKELY(i->guard & c->guard_traps))
 		x86_guard_raise(c, i);
 	c->count.instructions++;
+	c->repeat = false;
 	i->exec(c, i);
-	c->s.rip = c->next_rip;
+	if (LM_LIKELY(!c->repeat))
+		c->s.rip = c->next_rip;
 }
 
 static enum exit_reason why_left(struct x86_cpu *c)
@@ -194,6 +199,21 @@ static enum exit_reason run_until_exit(struct x86_cpu *c, uint64_t stop_at)
 	}
 }
 
+/* Deterministic machines: an instruction takes one nanosecond of the virtual clock. */
+static enum exit_reason run_until_exit_timed(struct x86_cpu *c, uint64_t stop_at)
+{
+	struct lm_clock *clock = &c->sys->loop->clock;
+
+	for (;;) {
+		if (x86_events(c) && event_poll(c))
+			return why_left(c);
+		if (c->count.instructions >= stop_at)
+			return EXIT_BUDGET;
+		clock->virtual_ns++;
+		execute_one(c);
+	}
+}
+
 static enum exit_reason interp_run(struct x86_cpu *c, uint64_t max_insns)
 {
 	struct interp *in = c->engine;
@@ -202,7 +222,9 @@ static enum exit_reason interp_run(struct x86_cpu *c, uint64_t max_insns)
 						    : c->count.instructions + max_insns;
 	for (;;) {
 		if (!setjmp(c->unwind))
-			return run_until_exit(c, in->stop_at);
+			return c->sys->loop->clock.is_virtual
+				       ? run_until_exit_timed(c, in->stop_at)
+				       : run_until_exit(c, in->stop_at);
 		event_deliver_fault(c);
 	}
 }

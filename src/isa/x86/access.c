@@ -4,6 +4,7 @@
 #include "isa/x86/debug.h"
 #include "isa/x86/fault.h"
 #include "isa/x86/mmu.h"
+#include "isa/x86/trace.h"
 
 /* ---- Host memory: aligned accesses are single and ordered, others are not atomic on x86 either ---- */
 
@@ -82,15 +83,23 @@ static gva_t gva_add(const struct x86_cpu *c, gva_t gva, uint64_t bytes)
 
 static uint64_t device_read(struct x86_cpu *c, gpa_t gpa, unsigned size)
 {
+	uint64_t v;
+
 	c->count.mmio_exits++;
 	if (lapic_owns(c, gpa))
-		return lapic_mmio_read(c, (uint32_t)(gpa.v & PAGE_MASK));
-	return c->sys->io->mmio_read(c->sys->io->opaque, gpa, size);
+		v = lapic_mmio_read(c, (uint32_t)(gpa.v & PAGE_MASK));
+	else
+		v = c->sys->io->mmio_read(c->sys->io->opaque, gpa, size);
+	if (trace_wants(c, TRACE_MMIO))
+		trace_mmio(c, false, gpa, v, size);
+	return v;
 }
 
 static void device_write(struct x86_cpu *c, gpa_t gpa, uint64_t value, unsigned size)
 {
 	c->count.mmio_exits++;
+	if (trace_wants(c, TRACE_MMIO))
+		trace_mmio(c, true, gpa, value & mask_bytes(size), size);
 	if (lapic_owns(c, gpa))
 		lapic_mmio_write(c, (uint32_t)(gpa.v & PAGE_MASK), (uint32_t)value);
 	else

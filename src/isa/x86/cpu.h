@@ -44,6 +44,8 @@ struct x86_fault {
 	uint64_t address;  /* #PF: CR2; #DB: the DR6 bits to set */
 };
 
+struct x86_trace;
+
 struct x86_counters {
 	uint64_t instructions, exceptions, interrupts, tlb_misses, decodes, io_exits, mmio_exits, hlts,
 		pauses;
@@ -58,6 +60,7 @@ struct x86_system {
 	uint64_t tsc_hz;
 	struct x86_cpu *cpu[X86_MAX_CPUS];
 	unsigned cpu_count;
+	const struct x86_trace *trace;       /* NULL: off */
 	pthread_mutex_t split_lock;          /* for locked accesses no host atomic can do */
 	/* The PIC: returns the vector for an ExtINT acknowledge. Takes the device lock itself. */
 	int (*pic_ack)(void *opaque);

@@ -2,8 +2,8 @@
  * String instructions (SDM vol. 2: MOVS, CMPS, SCAS, LODS, STOS; REP prefixes vol. 2 "REP").
  *
  * A repeated instruction executes iterations up to a bounded number per call, committing registers
- * after each one or each block, and leaves next_rip at itself when more are to come: interrupts,
- * traps and faults between iterations find a restartable state.
+ * after each one or each block, and says so (c->repeat) when more are to come: RIP stays, and
+ * interrupts, traps and faults between iterations find a restartable state.
  */
 #include "isa/x86/sem/sem.h"
 
@@ -58,7 +58,7 @@ static void repeat(struct x86_cpu *c, const struct insn *i, iteration_fn once, b
 			return;
 	}
 	if (index_read(c, i, RCX))
-		c->next_rip = c->s.rip;
+		c->repeat = true;
 }
 
 /* ---- Single iterations ---- */
@@ -209,7 +209,7 @@ static void repeat_blocks(struct x86_cpu *c, const struct insn *i, iteration_fn 
 		return;
 	}
 	if (index_read(c, i, RCX))
-		c->next_rip = c->s.rip;
+		c->repeat = true;
 }
 
 /* ---- Instructions ---- */

@@ -1,0 +1,210 @@
+#include "machine/command.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/char.h"
+#include "base/bits.h"
+#include "base/log.h"
+
+#define LINE_MAX_BYTES    256     /* PROTOCOL.md §3 */
+#define REQUEST_MAX       1048576 /* §4 */
+#define STATUS_NOT_RUN    125
+#define STATUS_SIGNAL     128
+#define FLUSH_INTERVAL_NS INT64_C(2000000)
+
+struct command {
+	struct chardev ctl;
+	struct chardev *stream[COMMAND_PORTS]; /* stdin, stdout, stderr; NULL with a tty */
+	struct virtio_console *console;
+	struct timer flush;                    /* retries while stdout or stderr is slow */
+	char line[LINE_MAX_BYTES + 1];
+	size_t line_len;
+	char *request;
+	size_t request_len, request_sent;
+	bool ready;
+	int status;                            /* -1 until the status line came */
+	void (*ended)(void *opaque, int status);
+	void *opaque;
+};
+
+const char *command_port_name(unsigned port)
+{
+	static const char *const names[COMMAND_PORTS] = { "lamina.in", "lamina.out", "lamina.err",
+							  "lamina.ctl" };
+
+	return names[port];
+}
+
+struct chardev *command_port(struct command *cmd, unsigned port)
+{
+	return port == COMMAND_CTL ? &cmd->ctl : cmd->stream[port];
+}
+
+/* ---- The request ---- */
+
+static int build_request(struct command *cmd, char *const *argv, bool tty, struct lm_err *err)
+{
+	size_t len = 0, body;
+	char *records;
+	FILE *f = open_memstream(&records, &len);
+
+	if (!f)
+		return lm_err_set(err, -ENOMEM, "no memory for the command");
+	for (unsigned k = 0; argv[k]; k++)
+		fprintf(f, "argv=%s%c", argv[k], 0);
+	if (tty)
+		fprintf(f, "tty=1%c", 0);
+	fclose(f);
+	body = len;
+	if (body > REQUEST_MAX) {
+		free(records);
+		return lm_err_set(err, -E2BIG, "the command is longer than 1 MiB");
+	}
+	f = open_memstream(&cmd->request, &cmd->request_len);
+	if (f) {
+		fprintf(f, "lamina1 %zu\n", body);
+		fwrite(records, 1, body, f);
+		fclose(f);
+	}
+	free(records);
+	return f ? 0 : lm_err_set(err, -ENOMEM, "no memory for the command");
+}
+
+static void send_request(struct command *cmd)
+{
+	while (cmd->ready && cmd->request_sent < cmd->request_len) {
+		size_t room = chardev_can_receive(&cmd->ctl);
+		size_t n = LM_MIN(room, cmd->request_len - cmd->request_sent);
+
+		if (!n)
+			return;
+		chardev_receive(&cmd->ctl, (uint8_t *)cmd->request + cmd->request_sent, n);
+		cmd->request_sent += n;
+	}
+}
+
+/* ---- The status ---- */
+
+/* Output may still stand in the guest's queues: all of it leaves before the status does. */
+static void finish_when_flushed(void *opaque)
+{
+	struct command *cmd = opaque;
+	bool out = virtio_console_flush(cmd->console, 1 + COMMAND_OUT);
+	bool err = virtio_console_flush(cmd->console, 1 + COMMAND_ERR);
+
+	if (out && err)
+		cmd->ended(cmd->opaque, cmd->status);
+	else
+		timer_arm(&cmd->flush, clock_now(&cmd->flush.loop->clock) + FLUSH_INTERVAL_NS);
+}
+
+static void take_line(struct command *cmd)
+{
+	const char *text = cmd->line;
+	unsigned n;
+
+	if (!strcmp(text, "ready 1")) {
+		cmd->ready = true;
+		send_request(cmd);
+		return;
+	}
+	if (cmd->status >= 0)
+		return;
+	if (sscanf(text, "exit %u", &n) == 1) {
+		cmd->status = (int)(n & 0xff);
+	} else if (sscanf(text, "signal %u", &n) == 1) {
+		cmd->status = (int)((STATUS_SIGNAL + n) & 0xff);
+	} else {
+		cmd->status = STATUS_NOT_RUN;
+		log_line(LOG_ERROR, "the guest did not run the command: %s", text);
+	}
+	finish_when_flushed(cmd);
+}
+
+/* The guest's lines; a longer one than the protocol allows is cut. */
+static size_t ctl_write(struct chardev *chr, const uint8_t *bytes, size_t len)
+{
+	struct command *cmd = LM_CONTAINER_OF(chr, struct command, ctl);
+
+	for (size_t k = 0; k < len; k++) {
+		if (bytes[k] != '\n') {
+			if (cmd->line_len < LINE_MAX_BYTES)
+				cmd->line[cmd->line_len++] = (char)bytes[k];
+			continue;
+		}
+		cmd->line[cmd->line_len] = 0;
+		cmd->line_len = 0;
+		take_line(cmd);
+	}
+	return len;
+}
+
+static void ctl_accept_input(struct chardev *chr)
+{
+	send_request(LM_CONTAINER_OF(chr, struct command, ctl));
+}
+
+static const struct chardev_ops ctl_ops = {
+	.write = ctl_write,
+	.accept_input = ctl_accept_input,
+};
+
+/* ---- Life ---- */
+
+static int open_streams(struct command *cmd, struct event_loop *loop, struct lm_err *err)
+{
+	int rc = char_fd_open(&cmd->stream[COMMAND_IN], STDIN_FILENO, -1, loop, err);
+
+	if (!rc)
+		rc = char_fd_open(&cmd->stream[COMMAND_OUT], -1, STDOUT_FILENO, loop, err);
+	if (!rc)
+		rc = char_fd_open(&cmd->stream[COMMAND_ERR], -1, STDERR_FILENO, loop, err);
+	return rc;
+}
+
+int command_open(struct command **out, char *const *argv, bool tty, struct event_loop *loop,
+		 void (*ended)(void *opaque, int status), void *opaque, struct lm_err *err)
+{
+	struct command *cmd = calloc(1, sizeof(*cmd));
+	int rc;
+
+	*out = cmd;
+	if (!cmd)
+		return lm_err_set(err, -ENOMEM, "no memory for the command");
+	cmd->ctl.ops = &ctl_ops;
+	cmd->status = -1;
+	cmd->ended = ended;
+	cmd->opaque = opaque;
+	timer_init(&cmd->flush, loop, finish_when_flushed, cmd);
+	rc = build_request(cmd, argv, tty, err);
+	if (!rc && !tty)
+		rc = open_streams(cmd, loop, err);
+	return rc;
+}
+
+void command_attach(struct command *cmd, struct virtio_console *console)
+{
+	cmd->console = console;
+}
+
+void command_drain(struct command *cmd, int timeout_ms)
+{
+	for (unsigned k = COMMAND_OUT; k <= COMMAND_ERR; k++)
+		if (cmd->stream[k])
+			char_drain(cmd->stream[k], timeout_ms);
+}
+
+void command_close(struct command *cmd)
+{
+	if (!cmd)
+		return;
+	timer_cancel(&cmd->flush);
+	for (unsigned k = 0; k < COMMAND_PORTS; k++)
+		char_close(cmd->stream[k]);
+	free(cmd->request);
+	free(cmd);
+}

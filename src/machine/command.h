@@ -1,0 +1,36 @@
+/*
+ * A command in the default guest: the VMM's side of guest/PROTOCOL.md.
+ *
+ * Four virtio-console ports. lamina.in, .out and .err stand on the process' own stdin, stdout and
+ * stderr; lamina.ctl takes the request and gives the status.
+ */
+#ifndef LM_MACHINE_COMMAND_H
+#define LM_MACHINE_COMMAND_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "dev/chardev.h"
+#include "dev/virtio/console.h"
+#include "event/loop.h"
+
+struct command;
+
+/* In the order in which the ports are added; the control port comes last. */
+enum command_ports { COMMAND_IN, COMMAND_OUT, COMMAND_ERR, COMMAND_CTL, COMMAND_PORTS };
+
+/*
+ * argv is NULL-terminated and borrowed. `ended` is called once under the device lock, after all
+ * output has left the guest: the command's status, 128 + N for signal N, 125 when it could not be run.
+ */
+int command_open(struct command **out, char *const *argv, bool tty, struct event_loop *loop,
+		 void (*ended)(void *opaque, int status), void *opaque, struct lm_err *err);
+void command_attach(struct command *cmd, struct virtio_console *console);
+/* Waits until the host has taken all output; -1: for ever. */
+void command_drain(struct command *cmd, int timeout_ms);
+void command_close(struct command *cmd);
+
+const char *command_port_name(unsigned port);
+struct chardev *command_port(struct command *cmd, unsigned port);
+
+#endif

@@ -1,0 +1,393 @@
+#include "machine/machine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "backend/block.h"
+#include "backend/char.h"
+#include "backend/char_mux.h"
+#include "base/log.h"
+#include "isa/x86/trace.h"
+#include "machine/boot/boot.h"
+#include "machine/command.h"
+#include "machine/pc.h"
+#include "machine/symbols.h"
+#include "machine/vcpu.h"
+
+#define NS_PER_S INT64_C(1000000000)
+
+/* The guest's time-stamp counter counts nanoseconds. */
+#define TSC_HZ UINT64_C(1000000000)
+
+/* As firmware leaves it: MTRRs enabled, all memory write-back (SDM vol. 3A §12.11.2.1). */
+#define MTRR_ENABLED_WB UINT64_C(0x806)
+
+struct machine {
+	struct machine_config config;
+	struct event_loop loop;
+	struct ram ram;
+	struct x86_system sys;
+	struct vcpu_group vcpus;
+	struct pc pc;
+	struct blockdev *disk[MACHINE_MAX_DISKS];
+	struct chardev *terminal; /* stdin and stdout, or NULL in command mode */
+	struct char_mux *mux;
+	struct command *command;
+	struct timer timeout;
+	struct x86_trace trace;
+	/* The first reason wins; set under the device lock, except for machine_quit. */
+	int end; /* enum machine_end, or -1; atomic */
+	int status;
+	bool reset_wanted;
+	bool loop_ready, vcpus_ready, pc_ready;
+};
+
+/* ---- Ends ---- */
+
+static void end_with(struct machine *m, enum machine_end end, int status)
+{
+	int none = -1;
+
+	if (__atomic_compare_exchange_n(&m->end, &none, (int)end, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_RELAXED))
+		m->status = status;
+	loop_stop(&m->loop);
+}
+
+void machine_quit(struct machine *m)
+{
+	end_with(m, END_QUIT, 0);
+}
+
+static void on_power_off(void *opaque)
+{
+	struct machine *m = opaque;
+
+	end_with(m, m->command ? END_LOST_COMMAND : END_POWEROFF, 0);
+}
+
+static void on_reset(void *opaque)
+{
+	struct machine *m = opaque;
+
+	if (m->config.no_reboot || m->command) {
+		end_with(m, m->command ? END_LOST_COMMAND : END_RESET, 0);
+		return;
+	}
+	m->reset_wanted = true;
+	loop_stop(&m->loop);
+}
+
+static void on_panicked(void *opaque)
+{
+	end_with(opaque, END_PANIC, 0);
+}
+
+static void on_debug_exit(void *opaque, uint32_t status)
+{
+	end_with(opaque, END_DEBUG_EXIT, (int)(status & 0xff));
+}
+
+static void on_triple_fault(void *opaque)
+{
+	end_with(opaque, END_TRIPLE_FAULT, 0);
+}
+
+static void on_timeout(void *opaque)
+{
+	end_with(opaque, END_TIMEOUT, 0);
+}
+
+static void on_terminal_quit(void *opaque)
+{
+	machine_quit(opaque);
+}
+
+static void on_command_end(void *opaque, int status)
+{
+	end_with(opaque, END_COMMAND, status);
+}
+
+/* ---- Building ---- */
+
+static int open_disks(struct machine *m, struct lm_err *err)
+{
+	for (unsigned k = 0; k < m->config.disk_count; k++) {
+		const struct disk_config *d = &m->config.disk[k];
+		struct block_options options = {
+			.path = d->path,
+			.read_only = d->read_only,
+			.ephemeral = d->ephemeral,
+			.synchronous = m->config.deterministic,
+		};
+		int rc = block_open(&m->disk[k], &options, &m->loop, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* The serial port and the virtio console share one terminal. */
+static int open_terminal(struct machine *m, struct lm_err *err)
+{
+	struct char_stdio_options options = { .raw = true, .quit = on_terminal_quit, .opaque = m };
+	int rc = char_stdio_open(&m->terminal, &options, &m->loop, err);
+
+	return rc < 0 ? rc : char_mux_open(&m->mux, m->terminal, err);
+}
+
+static int add_consoles(struct machine *m, struct pc_config *board, struct lm_err *err)
+{
+	int rc = 0;
+
+	board->port[0].name = "console";
+	board->ports = 1;
+	if (!m->config.command || m->config.command_tty)
+		rc = open_terminal(m, err);
+	if (rc < 0)
+		return rc;
+	if (m->mux) {
+		board->serial = char_mux_front(m->mux, 0);
+		board->port[0].chr = char_mux_front(m->mux, 1);
+	}
+	if (!m->config.command)
+		return 0;
+	rc = command_open(&m->command, m->config.command, m->config.command_tty, &m->loop,
+			  on_command_end, m, err);
+	if (rc < 0)
+		return rc;
+	for (unsigned k = 0; k < COMMAND_PORTS; k++)
+		board->port[board->ports++] = (struct console_port_setup){
+			command_port_name(k), command_port(m->command, k)
+		};
+	return 0;
+}
+
+static int build_board(struct machine *m, struct lm_err *err)
+{
+	struct pc_config board = {
+		.ops = { on_power_off, on_reset, on_panicked, on_debug_exit, m },
+		.disks = m->config.disk_count,
+		.test_devices = m->config.test_devices,
+		.entropy_seed = m->config.deterministic ? 1 : 0,
+	};
+	int rc = add_consoles(m, &board, err);
+
+	if (rc < 0)
+		return rc;
+	for (unsigned k = 0; k < m->config.disk_count; k++)
+		board.disk[k] = m->disk[k];
+	m->pc_ready = true;
+	rc = pc_init(&m->pc, &board, &m->ram, &m->sys, &m->loop, err);
+	if (!rc && m->command)
+		command_attach(m->command, &m->pc.console);
+	return rc;
+}
+
+static void system_init(struct machine *m)
+{
+	m->sys.ram = &m->ram;
+	m->sys.loop = &m->loop;
+	m->sys.tsc_hz = TSC_HZ;
+	m->sys.wake = vcpu_wake;
+	if (m->config.trace)
+		m->sys.trace = &m->trace;
+	pthread_mutex_init(&m->sys.split_lock, NULL);
+	model_default(&m->sys.model, m->config.cpus, TSC_HZ);
+}
+
+static int boot(struct machine *m, struct lm_err *err)
+{
+	struct boot_config config = {
+		.ram = &m->ram,
+		.kernel = m->config.kernel,
+		.initrd = m->config.initrd,
+		.append = m->config.append,
+		.rsdp = m->pc.rsdp,
+	};
+
+	for (unsigned k = 0; k < m->sys.cpu_count; k++) {
+		struct x86_cpu *c = m->sys.cpu[k];
+		int rc = 0;
+
+		x86_cpu_reset(c, false);
+		c->s.mtrr.def_type = MTRR_ENABLED_WB;
+		if (k == 0)
+			rc = boot_load(&config, &c->s, err);
+		if (rc < 0)
+			return rc;
+		m->config.engine->state_load(c);
+	}
+	return 0;
+}
+
+static int build(struct machine *m, struct lm_err *err)
+{
+	int rc = 0;
+
+	if (m->config.trace)
+		rc = trace_parse(&m->trace, m->config.trace, m->config.trace_file, err);
+	if (!rc)
+		rc = loop_init(&m->loop, m->config.deterministic, err);
+	if (rc < 0)
+		return rc;
+	m->loop_ready = true;
+	rc = ram_init(&m->ram, m->config.memory, err);
+	if (rc < 0)
+		return rc;
+	system_init(m);
+	rc = open_disks(m, err);
+	if (rc < 0)
+		return rc;
+	m->vcpus_ready = true;
+	m->vcpus.shutdown = on_triple_fault;
+	m->vcpus.opaque = m;
+	rc = vcpus_init(&m->vcpus, m->config.engine, &m->sys, m->config.cpus, err);
+	if (rc < 0)
+		return rc;
+	rc = build_board(m, err);
+	return rc < 0 ? rc : boot(m, err);
+}
+
+int machine_create(struct machine **out, const struct machine_config *config, struct lm_err *err)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	int rc;
+
+	*out = NULL;
+	if (!m)
+		return lm_err_set(err, -ENOMEM, "no memory for a machine");
+	m->config = *config;
+	m->end = -1;
+	rc = build(m, err);
+	if (rc < 0) {
+		machine_destroy(m);
+		return rc;
+	}
+	*out = m;
+	return 0;
+}
+
+/* ---- Running ---- */
+
+static int reboot(struct machine *m, struct lm_err *err)
+{
+	int rc;
+
+	loop_lock(&m->loop);
+	m->reset_wanted = false;
+	rc = pc_reset(&m->pc, err);
+	if (!rc)
+		rc = boot(m, err);
+	loop_unlock(&m->loop);
+	return rc;
+}
+
+static bool ended(const struct machine *m)
+{
+	return __atomic_load_n(&m->end, __ATOMIC_ACQUIRE) >= 0;
+}
+
+/* What the guest has printed is written before lamina says how it ended. */
+static void drain_output(struct machine *m)
+{
+	bool patient = m->end == END_POWEROFF || m->end == END_COMMAND || m->end == END_RESET;
+	int timeout_ms = patient ? -1 : 1000;
+
+	if (m->terminal)
+		char_drain(m->terminal, timeout_ms);
+	if (m->command)
+		command_drain(m->command, timeout_ms);
+}
+
+int machine_run(struct machine *m, struct machine_result *result, struct lm_err *err)
+{
+	int rc = vcpus_start(&m->vcpus, err);
+
+	if (rc < 0)
+		return rc;
+	if (m->config.timeout_s) {
+		timer_init(&m->timeout, &m->loop, on_timeout, m);
+		timer_arm(&m->timeout,
+			  clock_now(&m->loop.clock) + m->config.timeout_s * NS_PER_S);
+	}
+	while (!rc && !ended(m)) {
+		vcpus_resume(&m->vcpus);
+		loop_run(&m->loop);
+		vcpus_park(&m->vcpus);
+		if (!ended(m) && m->reset_wanted)
+			rc = reboot(m, err);
+	}
+	drain_output(m);
+	if (rc < 0)
+		return rc;
+	result->end = (enum machine_end)m->end;
+	result->status = m->status;
+	return 0;
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (!m)
+		return;
+	if (m->vcpus_ready)
+		vcpus_fini(&m->vcpus);
+	if (m->loop_ready)
+		loop_lock(&m->loop);
+	if (m->pc_ready)
+		pc_fini(&m->pc);
+	for (unsigned k = 0; k < m->config.disk_count; k++)
+		block_close(m->disk[k]);
+	command_close(m->command);
+	char_mux_close(m->mux);
+	char_close(m->terminal);
+	if (m->loop_ready) {
+		loop_unlock(&m->loop);
+		loop_fini(&m->loop);
+	}
+	ram_fini(&m->ram);
+	free(m);
+}
+
+/* ---- What the machine tells of itself ---- */
+
+int machine_backtrace(struct machine *m, const char *symbols, FILE *out, struct lm_err *err)
+{
+	struct symbols *s = NULL;
+	int rc = symbols ? symbols_load(&s, symbols, err) : 0;
+
+	if (rc < 0)
+		return rc;
+	for (unsigned k = 0; k < m->sys.cpu_count; k++) {
+		m->config.engine->state_save(m->sys.cpu[k]);
+		symbols_backtrace(s, m->sys.cpu[k], out);
+	}
+	symbols_free(s);
+	return 0;
+}
+
+static void print_cpu(const struct x86_cpu *c, FILE *out)
+{
+	const struct x86_counters *n = &c->count;
+
+	fprintf(out, "vcpu%u.instructions %llu\n", c->index, (unsigned long long)n->instructions);
+	fprintf(out, "vcpu%u.decodes %llu\n", c->index, (unsigned long long)n->decodes);
+	fprintf(out, "vcpu%u.tlb_misses %llu\n", c->index, (unsigned long long)n->tlb_misses);
+	fprintf(out, "vcpu%u.exceptions %llu\n", c->index, (unsigned long long)n->exceptions);
+	fprintf(out, "vcpu%u.interrupts %llu\n", c->index, (unsigned long long)n->interrupts);
+	fprintf(out, "vcpu%u.port_accesses %llu\n", c->index, (unsigned long long)n->io_exits);
+	fprintf(out, "vcpu%u.mmio_accesses %llu\n", c->index, (unsigned long long)n->mmio_exits);
+	fprintf(out, "vcpu%u.halts %llu\n", c->index, (unsigned long long)n->hlts);
+}
+
+void machine_print_stats(const struct machine *m, FILE *out)
+{
+	for (unsigned k = 0; k < m->sys.cpu_count; k++)
+		print_cpu(m->sys.cpu[k], out);
+	for (unsigned k = 0; k < m->pc.disks; k++)
+		fprintf(out, "disk%u.requests %llu\ndisk%u.errors %llu\n", k,
+			(unsigned long long)m->pc.disk[k]->blk.requests, k,
+			(unsigned long long)m->pc.disk[k]->blk.errors);
+}

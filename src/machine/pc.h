@@ -1,0 +1,95 @@
+/*
+ * The PC board: which devices there are, where they answer, and how their interrupts are wired. The
+ * addresses are those of dev/chipset/layout.h.
+ */
+#ifndef LM_MACHINE_PC_H
+#define LM_MACHINE_PC_H
+
+#include "dev/acpi/pm.h"
+#include "dev/bus.h"
+#include "dev/chardev.h"
+#include "dev/chipset/debugcon.h"
+#include "dev/chipset/fw_cfg.h"
+#include "dev/chipset/i8042.h"
+#include "dev/chipset/ioapic.h"
+#include "dev/chipset/pic.h"
+#include "dev/chipset/pit.h"
+#include "dev/chipset/pvpanic.h"
+#include "dev/chipset/rtc.h"
+#include "dev/chipset/testdev.h"
+#include "dev/chipset/uart.h"
+#include "dev/pci_host.h"
+#include "dev/virtio/blk.h"
+#include "dev/virtio/console.h"
+#include "dev/virtio/pci_transport.h"
+#include "dev/virtio/rng.h"
+#include "isa/x86/cpu.h"
+#include "mem/io.h"
+
+#define PC_UARTS     2 /* COM1 and COM2 */
+#define PC_MAX_DISKS 16
+
+/* What the guest does to the board as a whole. Called under the device lock, on any thread. */
+struct pc_ops {
+	void (*power_off)(void *opaque);
+	void (*reset)(void *opaque);
+	void (*panicked)(void *opaque);
+	void (*debug_exit)(void *opaque, uint32_t status);
+	void *opaque;
+};
+
+struct pc_config {
+	struct pc_ops ops;
+	struct chardev *serial;                 /* COM1 */
+	struct console_port_setup port[CONSOLE_MAX_PORTS]; /* virtio-console, port 0 is hvc0 */
+	unsigned ports;
+	struct blockdev *disk[PC_MAX_DISKS];
+	unsigned disks;
+	bool test_devices;
+	uint64_t entropy_seed; /* deterministic machines; 0: the host's generator */
+};
+
+struct pc_disk {
+	struct virtio_blk blk;
+	struct virtio_pci pci;
+};
+
+struct pc {
+	struct ram *ram;
+	struct x86_system *sys;
+	struct event_loop *loop;
+	struct pc_ops ops;
+	struct bus mmio, port;
+	struct mem_io io; /* for the engine */
+
+	struct pic pic;
+	struct ioapic ioapic;
+	struct pit pit;
+	struct rtc rtc;
+	struct uart uart[PC_UARTS];
+	struct i8042 kbc;
+	struct fw_cfg fw_cfg;
+	struct pvpanic pvpanic;
+	struct acpi_pm pm;
+	struct debugcon debugcon;
+	struct testdev *testdev; /* NULL without --test-devices */
+	struct pci_host pci;
+	uint32_t intx_levels;    /* INTA# to INTD# of bus 0 */
+
+	struct virtio_console console;
+	struct virtio_pci console_pci;
+	struct virtio_rng rng;
+	struct virtio_pci rng_pci;
+	struct pc_disk *disk[PC_MAX_DISKS];
+	unsigned disks;
+	uint64_t rsdp;           /* of the ACPI tables in guest memory */
+};
+
+/* Builds the board around ram, sys (io, pic_ack, eoi are set here) and loop. */
+int pc_init(struct pc *pc, const struct pc_config *config, struct ram *ram, struct x86_system *sys,
+	    struct event_loop *loop, struct lm_err *err);
+/* Power-on state of every device; ACPI tables written anew. vCPUs parked, under the device lock. */
+int pc_reset(struct pc *pc, struct lm_err *err);
+void pc_fini(struct pc *pc);
+
+#endif
