@@ -356,6 +356,28 @@ bool sys_cas(struct x86_cpu *c, gva_t gva, uint64_t expected, uint64_t desired, 
 	return set_cas(c, TLB_SUPERVISOR, gva, expected, desired, size);
 }
 
+/* Where the host has no 16-byte compare-and-swap it is atomic among its kind only (CAVEATS). */
+static bool host_cas16(struct x86_cpu *c, unsigned __int128 *p, unsigned __int128 *expected,
+		       unsigned __int128 desired)
+{
+	unsigned __int128 seen;
+	bool same;
+
+#ifdef __GCC_HAVE_SYNC_COMPARE_AND_SWAP_16
+	seen = __sync_val_compare_and_swap(p, *expected, desired);
+	same = seen == *expected;
+#else
+	pthread_mutex_lock(&c->sys->split_lock);
+	seen = *p;
+	same = seen == *expected;
+	if (same)
+		*p = desired;
+	pthread_mutex_unlock(&c->sys->split_lock);
+#endif
+	*expected = seen;
+	return same;
+}
+
 bool lin_cas16(struct x86_cpu *c, gva_t gva, unsigned __int128 *expected,
 	       unsigned __int128 desired)
 {
@@ -367,8 +389,7 @@ bool lin_cas16(struct x86_cpu *c, gva_t gva, unsigned __int128 *expected,
 		x86_raise_gp(c, 0);
 	if (c->access_checks)
 		debug_data_access(c, gva, 16, ACCESS_WRITE);
-	return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_SEQ_CST,
-					   __ATOMIC_SEQ_CST);
+	return host_cas16(c, p, expected, desired);
 }
 
 /* ---- Blocks ---- */
