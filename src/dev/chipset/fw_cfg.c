@@ -113,6 +113,7 @@ static bool dma_read(struct fw_cfg *fw, gpa_t to, uint32_t length)
 static uint32_t dma_run(struct fw_cfg *fw, uint32_t control, uint32_t length, gpa_t address)
 {
 	const uint8_t *bytes;
+	uint32_t have;
 
 	if (control & DMA_SELECT)
 		select_key(fw, (uint16_t)(control >> 16));
@@ -120,8 +121,10 @@ static uint32_t dma_run(struct fw_cfg *fw, uint32_t control, uint32_t length, gp
 		return dma_read(fw, address, length) ? 0 : DMA_ERROR;
 	if (control & DMA_WRITE)
 		return DMA_ERROR;
-	if (control & DMA_SKIP)
-		fw->offset += LM_MIN(length, remaining(fw, &bytes));
+	if (control & DMA_SKIP) {
+		have = remaining(fw, &bytes);
+		fw->offset += LM_MIN(length, have);
+	}
 	return 0;
 }
 
