@@ -191,10 +191,10 @@ static enum exit_reason why_left(struct x86_cpu *c)
 static enum exit_reason run_until_exit(struct x86_cpu *c, uint64_t stop_at)
 {
 	for (;;) {
-		if (LM_UNLIKELY(x86_events(c)) && event_poll(c))
-			return why_left(c);
 		if (LM_UNLIKELY(c->count.instructions >= stop_at))
 			return EXIT_BUDGET;
+		if (LM_UNLIKELY(x86_events(c)) && event_poll(c))
+			return why_left(c);
 		execute_one(c);
 	}
 }
@@ -205,10 +205,10 @@ static enum exit_reason run_until_exit_timed(struct x86_cpu *c, uint64_t stop_at
 	struct lm_clock *clock = &c->sys->loop->clock;
 
 	for (;;) {
-		if (x86_events(c) && event_poll(c))
-			return why_left(c);
 		if (c->count.instructions >= stop_at)
 			return EXIT_BUDGET;
+		if (x86_events(c) && event_poll(c))
+			return why_left(c);
 		clock->virtual_ns++;
 		execute_one(c);
 	}

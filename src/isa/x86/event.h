@@ -37,7 +37,8 @@ void event_deliver(struct x86_cpu *c, uint8_t vector, enum event_kind kind, bool
 /*
  * Between two instructions, when x86_events(c) is not 0: debug traps, INIT, SIPI, NMI, interrupts
  * in architectural priority (SDM vol. 3A table 6-2). Returns true when the run loop must leave
- * (EV_KICK, EV_SHUTDOWN, halted); it looks at s.activity and events for the reason.
+ * (EV_KICK, EV_SHUTDOWN, halted); it looks at s.activity and events for the reason. Returns false
+ * when an instruction must follow: shadows have ended and its single step is armed.
  */
 bool event_poll(struct x86_cpu *c);
 
