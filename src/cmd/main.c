@@ -20,7 +20,16 @@ const struct verb *verb_find(const char *name)
 	return NULL;
 }
 
-static void unknown_verb(const char *word)
+/* One line, whatever file names and arguments in it contain. */
+static void print_error(char *text)
+{
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	fprintf(stderr, "lamina: %s\n", text);
+}
+
+static int unknown_verb(const char *word, struct lm_err *err)
 {
 	const char *names[sizeof(verbs) / sizeof(verbs[0])];
 	const char *near;
@@ -32,9 +41,9 @@ static void unknown_verb(const char *word)
 	names[n] = NULL;
 	near = nearest_word(word, names);
 	if (near)
-		fprintf(stderr, "lamina: unknown verb \"%s\"; did you mean \"%s\"?\n", word, near);
-	else
-		fprintf(stderr, "lamina: unknown verb \"%s\"; lamina help lists them\n", word);
+		return lm_err_set(err, -EINVAL, "unknown verb \"%s\"; did you mean \"%s\"?", word,
+				  near);
+	return lm_err_set(err, -EINVAL, "unknown verb \"%s\"; lamina help lists them", word);
 }
 
 /* What was printed may still fail to be written, on a full disk. */
@@ -63,13 +72,9 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
 		return finish_output(print_overview());
 	verb = verb_find(argv[1]);
-	if (!verb) {
-		unknown_verb(argv[1]);
-		return STATUS_ERROR;
-	}
-	ret = verb->run(verb, argc - 1, argv + 1, &err);
+	ret = verb ? verb->run(verb, argc - 1, argv + 1, &err) : unknown_verb(argv[1], &err);
 	if (ret >= 0)
 		return finish_output(ret);
-	fprintf(stderr, "lamina: %s\n", err.text);
+	print_error(err.text);
 	return STATUS_ERROR;
 }

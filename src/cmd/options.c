@@ -7,6 +7,7 @@
 
 #define WORD_MAX    32 /* longer words are like no candidate */
 #define OPTIONS_MAX 64
+#define SHOWN_MAX   160 /* bytes of a value in an error */
 
 /* Edit distance (Damerau-Levenshtein with adjacent swaps only); both words are below WORD_MAX. */
 static unsigned word_distance(const char *a, const char *b)
@@ -107,8 +108,9 @@ static int parse_option(const struct verb *verb, char **argv, int *at, void *tar
 		(*at)++;
 	}
 	if (o->parse(target, value, err)) {
-		if (value)
-			return lm_err_wrap(err, "--%s %s", o->name, value);
+		if (value) /* whose end matters least when it is long */
+			return lm_err_wrap(err, "--%s %.*s%s", o->name, SHOWN_MAX, value,
+					   strlen(value) > SHOWN_MAX ? "..." : "");
 		return lm_err_wrap(err, "--%s", o->name);
 	}
 	return 0;

@@ -1,5 +1,6 @@
 #include "cmd/values.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -39,7 +40,7 @@ int value_size(const char *text, uint64_t *out, struct lm_err *err)
 {
 	static const char units[] = "KMGTPE";
 	const char *end = scan_digits(text, out);
-	const char *unit = end && *end ? strchr(units, *end & ~0x20) : NULL;
+	const char *unit = end && *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
 
 	if (!end || (*end && (!unit || end[1])))
 		return lm_err_set(
@@ -92,7 +93,7 @@ struct size_text size_format(uint64_t bytes)
 	}
 	if (bytes % unit && bytes / unit < 1000)
 		snprintf(s.text, sizeof(s.text), "%" PRIu64 ".%u%c", bytes / unit,
-			 (unsigned)(bytes % unit / (unit / 10 + 1)), units[k]);
+			 (unsigned)(bytes % unit * 10 / unit), units[k]);
 	else
 		snprintf(s.text, sizeof(s.text), "%" PRIu64 "%.*s", bytes / unit, k > 0, units + k);
 	return s;
