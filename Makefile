@@ -1,15 +1,56 @@
 # A thin front for meson and ninja; `make help` lists the targets.
-BUILD ?= build
+BUILD   ?= build
+PREFIX  ?= /usr/local
+SECONDS ?= 3600
+ARGS    ?=
 
-.PHONY: all check-fast help
-all: $(BUILD)/build.ninja
+PACKAGES := build guest $(if $(filter-out 0,$(shell id -u)),guest-user)
+
+.PHONY: all run check check-fast check-kernels bench fuzz guest kernels install clean help
+
+all: $(BUILD)/build.ninja ## build
 	@ninja -C $(BUILD) --quiet
 
 $(BUILD)/build.ninja:
-	@meson setup $(BUILD) >/dev/null
+	@meson setup $(BUILD) --prefix $(PREFIX) >/dev/null
 
-check-fast: all
+run: ## install what is missing, build, and boot the default guest to a shell (ARGS: options of run)
+	@tools/install-packages $(PACKAGES)
+	@$(MAKE) --no-print-directory all guest
+	@$(BUILD)/lamina run $(ARGS)
+
+check: ## everything: builds, all tests, sanitizers, checkers, guest boots
+	@tools/install-packages $(PACKAGES) check
+	@tools/check
+
+check-fast: all ## the tests that take seconds
 	@meson test -C $(BUILD) --no-rebuild --suite fast --print-errorlogs --quiet
 
-help:
-	@grep -E '^[a-z-]+:' Makefile | cut -d: -f1
+check-kernels: all ## boot every kernel that guest/kernels fetches
+	@tools/install-packages $(PACKAGES)
+	@tools/check build kernels
+
+bench: all ## benchmarks
+	@meson test -C $(BUILD) --no-rebuild --benchmark --verbose
+
+fuzz: ## fuzzers under sanitizers for SECONDS each (3600)
+	@[ -e build-sanitize/build.ninja ] || meson setup build-sanitize -Db_sanitize=address,undefined \
+		-Db_lundef=false -Dwerror=false >/dev/null
+	@ninja -C build-sanitize --quiet
+	@LAMINA_FUZZ_SECONDS=$(SECONDS) meson test -C build-sanitize --no-rebuild --suite fuzz -t 0 --verbose
+
+guest: ## build the default guest where it is not there yet
+	@guest/build >/dev/null
+
+kernels: ## fetch other kernels for boot tests
+	@guest/kernels
+
+install: all ## install under PREFIX (/usr/local)
+	@meson configure $(BUILD) --prefix $(PREFIX)
+	@meson install -C $(BUILD)
+
+clean: ## remove build directories
+	@rm -rf build build-clang build-sanitize
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
