@@ -231,7 +231,8 @@ static void update_intx(struct pci_device *dev)
 	dev->intx_wired = wired;
 	line = pci_intx_line(dev->devfn >> 3, pci_get(dev, PCI_INTERRUPT_PIN, 1));
 	bus->line_users[line] += wired ? 1 : -1u;
-	irq_set(&bus->line[line], bus->line_users[line] != 0);
+	if (bus->line_users[line] == (wired ? 1 : 0))
+		irq_set(&bus->line[line], wired);
 }
 
 void pci_intx_set(struct pci_device *dev, bool level)
