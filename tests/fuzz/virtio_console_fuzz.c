@@ -17,10 +17,9 @@ static struct target target;
 static size_t backend_write(struct chardev *chr, const uint8_t *bytes, size_t len)
 {
 	size_t n = LM_MIN(len, target.room);
-	static volatile uint8_t sink;
 
 	for (size_t k = 0; k < n; k++)
-		sink ^= bytes[k];
+		(void)*(const volatile uint8_t *)&bytes[k];
 	target.room -= n;
 	if (target.gone_in_write && n < len)
 		chardev_send_event(chr, CHARDEV_OUTPUT_GONE);

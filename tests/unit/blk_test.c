@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <unistd.h>
 #include <sys/stat.h>
 
@@ -312,6 +313,84 @@ static void test_loop_completes(void)
 	teardown(&f);
 }
 
+/* A vCPU and the loop on threads of their own; neighbouring sectors written at the same time. */
+#define SLOTS 40
+
+static void *loop_thread(void *opaque)
+{
+	loop_run(opaque);
+	return NULL;
+}
+
+static void offer_slot(struct fixture *f, unsigned slot, uint32_t type, uint8_t fill)
+{
+	uint64_t base = DRV_DATA + 0x400 * slot;
+	struct virtio_blk_outhdr h = {type, 0, slot};
+	uint16_t way = type == VIRTIO_BLK_T_IN ? WRITE : 0;
+
+	memcpy(drv_ptr(&f->d, base), &h, sizeof(h));
+	memset(drv_ptr(&f->d, base + 0x200), fill, 512);
+	*drv_ptr(&f->d, base + 0x100) = 0xee;
+	drv_desc(&f->d, 0, 3 * slot, base, 16, NEXT, (uint16_t)(3 * slot + 1));
+	drv_desc(&f->d, 0, 3 * slot + 1, base + 0x200, 512, NEXT | way, (uint16_t)(3 * slot + 2));
+	drv_desc(&f->d, 0, 3 * slot + 2, base + 0x100, 1, WRITE, 0);
+	drv_offer(&f->d, 0, (uint16_t)(3 * slot));
+}
+
+/* Offers a request on every slot, and waits for all of them. */
+static void run_slots(struct fixture *f, uint32_t type, uint8_t fill)
+{
+	unsigned done = 0;
+
+	loop_lock(&f->d.loop);
+	for (unsigned slot = 0; slot < SLOTS; slot++)
+		offer_slot(f, slot, type, (uint8_t)(fill + slot));
+	drv_kick(&f->d, 0);
+	loop_unlock(&f->d.loop);
+	while (done < SLOTS) {
+		uint32_t id, len;
+
+		loop_lock(&f->d.loop);
+		while (drv_used(&f->d, 0, &id, &len))
+			done++;
+		loop_unlock(&f->d.loop);
+		sched_yield();
+	}
+}
+
+static unsigned wrong_slots(struct fixture *f, uint8_t fill)
+{
+	unsigned wrong = 0;
+
+	for (unsigned slot = 0; slot < SLOTS; slot++) {
+		const uint8_t *base = drv_ptr(&f->d, DRV_DATA + 0x400 * slot);
+
+		wrong += base[0x100] != VIRTIO_BLK_S_OK || base[0x200] != (uint8_t)(fill + slot) ||
+			 base[0x3ff] != (uint8_t)(fill + slot);
+	}
+	return wrong;
+}
+
+static void test_threads(struct block_options o)
+{
+	struct fixture f;
+	pthread_t thread;
+	unsigned wrong = 0;
+
+	for (unsigned round = 0; round < 20; round++) {
+		make_image();
+		setup(&f, o, LM_BIT(VIRTIO_BLK_F_FLUSH));
+		CHECK_EQ(pthread_create(&thread, NULL, loop_thread, &f.d.loop), 0);
+		run_slots(&f, VIRTIO_BLK_T_OUT, (uint8_t)(round * 7));
+		run_slots(&f, VIRTIO_BLK_T_IN, 0xff);
+		wrong += wrong_slots(&f, (uint8_t)(round * 7));
+		loop_stop(&f.d.loop);
+		pthread_join(thread, NULL);
+		teardown(&f);
+	}
+	CHECK_EQ(wrong, 0);
+}
+
 static int open_error(const char *path, struct block_options o, struct lm_err *err)
 {
 	struct event_loop loop;
@@ -390,6 +469,8 @@ int main(void)
 	test_truncated();
 	test_workers();
 	test_loop_completes();
+	test_threads(workers);
+	test_threads((struct block_options){.ephemeral = true});
 	test_open_errors();
 	test_locks();
 	unlink(image);

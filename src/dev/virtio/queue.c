@@ -166,7 +166,7 @@ static bool has_available(struct virtqueue *vq, uint16_t *pending)
 	if (!vq->event_idx)
 		return false; /* used->flags stay 0: always notified */
 	store16(vq->used_hva + AVAIL_EVENT(vq->size), vq->next_avail);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__sync_synchronize();
 	*pending = (uint16_t)(load16(vq->avail_hva + AVAIL_IDX) - vq->next_avail);
 	return *pending != 0;
 }
@@ -219,7 +219,7 @@ bool vq_wants_interrupt(struct virtqueue *vq)
 	if (!vq->ready || vq->broken)
 		return false;
 	/* used->idx is visible before the driver's wish is read: see has_available. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__sync_synchronize();
 	if (!vq->event_idx)
 		return !(load16(vq->avail_hva + AVAIL_FLAGS) & VRING_AVAIL_F_NO_INTERRUPT);
 	vq->signalled = vq->next_used;
