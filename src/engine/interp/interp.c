@@ -1,7 +1,8 @@
 /*
  * The interpreter: fetch, decode through a cache, execute, look up when events say so.
  *
- * Decoded instructions are cached by guest-physical address and mode, and each is compared with the
+ * What is cached are runs: instructions that follow each other in one page, decoded once and kept
+ * side by side, found by guest-physical address and mode. Each instruction is compared with the
  * bytes in memory every time before it executes: self-modifying code, code written by another vCPU
  * or by a device, and remapped pages need no tracking.
  */
@@ -13,19 +14,26 @@
 #include "isa/x86/event.h"
 #include "isa/x86/fault.h"
 #include "isa/x86/mmu.h"
+#include "isa/x86/sem/sem.h"
 #include "isa/x86/trace.h"
 
-#define CACHE_ENTRIES 65536u
+#define RUN_SLOTS  16384u  /* direct-mapped by address and mode */
+#define RUN_MAX    32u     /* instructions */
+#define POOL_INSNS 131072u /* when full, all runs are dropped */
 
-struct cached_insn {
-	uint64_t key; /* gpa and mode of what is cached */
-	struct insn insn;
+struct run {
+	uint64_t key;   /* address and mode; NO_KEY: empty */
+	uint32_t first; /* in the pool */
+	uint32_t count;
 };
 
+#define NO_KEY 0
+
 struct interp {
-	uint64_t stop_at;        /* count.instructions at which run() returns */
 	struct insn page_crosser; /* an instruction on two pages, decoded anew each time */
-	struct cached_insn cache[CACHE_ENTRIES];
+	uint32_t pool_used;
+	struct run run[RUN_SLOTS];
+	struct insn pool[POOL_INSNS];
 };
 
 static void undefined(struct x86_cpu *c, const struct insn *i)
@@ -56,15 +64,15 @@ static void open_page(struct x86_cpu *c, uint64_t linear)
 	c->fetch.page = linear & ~PAGE_MASK;
 }
 
-static bool unchanged(const struct insn *i, const uint8_t *p, unsigned room)
+static inline bool unchanged(const struct insn *i, const uint8_t *p, unsigned room)
 {
 	uint64_t now, then;
 
-	if (i->length > 8 || room < 8)
+	if (LM_UNLIKELY(i->length > 8 || room < 8))
 		return !memcmp(p, i->bytes, i->length);
 	memcpy(&now, p, 8);
 	memcpy(&then, i->bytes, 8);
-	return !((now ^ then) & mask_bytes(i->length));
+	return !((now ^ then) << (64 - 8 * i->length));
 }
 
 static void finish_decode(struct x86_cpu *c, struct insn *i, enum decode_status status)
@@ -111,61 +119,92 @@ static const struct insn *fetch_slowly(struct x86_cpu *c, uint64_t linear, unsig
 	return &in->page_crosser;
 }
 
-static struct cached_insn *cache_slot(struct interp *in, uint64_t gpa)
-{
-	return &in->cache[gpa % CACHE_ENTRIES];
-}
+/* ---- Runs ---- */
 
-static uint64_t cache_key(const struct x86_cpu *c, uint64_t gpa)
+static uint64_t run_key(const struct x86_cpu *c, uint64_t gpa)
 {
 	return gpa << 5 | (uint64_t)c->code_size << 1 | c->real_or_v86;
 }
 
-static const struct insn *fetch(struct x86_cpu *c)
+static struct run *run_slot(struct interp *in, uint64_t gpa)
 {
-	uint64_t linear = linear_rip(c), key;
-	unsigned offset = linear & PAGE_MASK, room = (unsigned)PAGE_SIZE - offset;
-	struct cached_insn *slot;
-	const uint8_t *p;
-	enum decode_status status;
+	return &in->run[(gpa ^ gpa >> 14) % RUN_SLOTS];
+}
 
-	if (LM_UNLIKELY((linear & ~PAGE_MASK) != c->fetch.page))
-		open_page(c, linear);
-	if (LM_UNLIKELY(!c->fetch.hva))
-		return fetch_slowly(c, linear, room);
-	p = c->fetch.hva + offset;
-	slot = cache_slot(c->engine, c->fetch.gpa + offset);
-	key = cache_key(c, c->fetch.gpa + offset);
-	if (LM_LIKELY(slot->key == key && unchanged(&slot->insn, p, room)))
-		return &slot->insn;
-	slot->key = 0;
-	status = decode(c, &slot->insn, p, room);
-	if (status == DECODE_MORE)
-		return fetch_slowly(c, linear, room);
-	finish_decode(c, &slot->insn, status);
-	slot->key = key;
-	return &slot->insn;
+static void drop_runs(struct interp *in)
+{
+	for (unsigned k = 0; k < RUN_SLOTS; k++)
+		in->run[k].key = NO_KEY;
+	in->pool_used = 0;
+}
+
+/* What follows these in memory is not executed next. A conditional branch does not end a run. */
+static bool ends_run(const struct insn *i)
+{
+	return i->exec == branch_jump || i->exec == branch_call || i->exec == branch_return ||
+	       i->exec == undefined;
+}
+
+/* Decodes from the current address to the run's end; 0 instructions: the first crosses the page. */
+static uint32_t decode_run(struct x86_cpu *c, struct insn *i, const uint8_t *p, unsigned room)
+{
+	uint32_t count = 0;
+
+	while (count < RUN_MAX && room) {
+		enum decode_status status = decode(c, i, p, room);
+
+		if (status == DECODE_MORE || (status == DECODE_TOO_LONG && count))
+			break;
+		finish_decode(c, i, status);
+		count++;
+		if (ends_run(i) || i->length > room)
+			break;
+		p += i->length;
+		room -= i->length;
+		i++;
+	}
+	return count;
+}
+
+static struct run *find_run(struct x86_cpu *c, unsigned offset, const uint8_t *p, unsigned room)
+{
+	struct interp *in = c->engine;
+	uint64_t gpa = c->fetch.gpa + offset;
+	struct run *r = run_slot(in, gpa);
+	uint64_t key = run_key(c, gpa);
+
+	if (LM_LIKELY(r->key == key && unchanged(&in->pool[r->first], p, room)))
+		return r;
+	if (in->pool_used + RUN_MAX > POOL_INSNS)
+		drop_runs(in);
+	r->key = NO_KEY; /* decoding may throw */
+	r->first = in->pool_used;
+	r->count = decode_run(c, &in->pool[r->first], p, room);
+	in->pool_used += r->count;
+	r->key = key;
+	return r;
 }
 
 /* ---- Execution ---- */
 
-static uint64_t rip_after(struct x86_cpu *c, const struct insn *i)
+static inline uint64_t rip_after(struct x86_cpu *c, const struct insn *i)
 {
 	uint64_t next = c->s.rip + i->length;
 
-	if (c->code_size == CODE_64)
+	if (LM_LIKELY(c->code_size == CODE_64))
 		return next;
 	if (LM_UNLIKELY(next - 1 > c->s.seg[CS].limit))
 		x86_raise_gp(c, 0);
 	return next & mask_bytes(c->code_size);
 }
 
-static inline void execute_one(struct x86_cpu *c)
+/* True when the instruction went on to the one behind it. */
+static inline bool execute(struct x86_cpu *c, const struct insn *i)
 {
-	const struct insn *i = fetch(c);
+	uint64_t behind = rip_after(c, i);
 
 	c->insn = i;
-	c->next_rip = rip_after(c, i);
+	c->next_rip = behind;
 	if (trace_wants(c, TRACE_INSN))
 		trace_insn(c, i);
 	if (LM_UNLIKELY(i->guard & c->guard_traps))
@@ -173,8 +212,49 @@ static inline void execute_one(struct x86_cpu *c)
 	c->count.instructions++;
 	c->repeat = false;
 	i->exec(c, i);
-	if (LM_LIKELY(!c->repeat))
-		c->s.rip = c->next_rip;
+	if (LM_UNLIKELY(c->repeat))
+		return false;
+	c->s.rip = c->next_rip;
+	return c->next_rip == behind;
+}
+
+/* Executes instructions from a run until it ends, something happens, or `budget` is used up. */
+static void execute_run(struct x86_cpu *c, uint64_t budget)
+{
+	struct interp *in = c->engine;
+	uint64_t linear = linear_rip(c), page;
+	unsigned offset = linear & PAGE_MASK, room = (unsigned)PAGE_SIZE - offset;
+	const struct insn *i, *end;
+	const uint8_t *p;
+	struct run *r;
+
+	if (LM_UNLIKELY((linear & ~PAGE_MASK) != c->fetch.page))
+		open_page(c, linear);
+	if (LM_UNLIKELY(!c->fetch.hva)) {
+		execute(c, fetch_slowly(c, linear, room));
+		return;
+	}
+	p = c->fetch.hva + offset;
+	r = find_run(c, offset, p, room);
+	if (LM_UNLIKELY(!r->count)) {
+		execute(c, fetch_slowly(c, linear, room));
+		return;
+	}
+	page = c->fetch.page;
+	i = &in->pool[r->first];
+	end = i + LM_MIN(r->count, budget);
+	for (;;) {
+		const struct insn *now = i++;
+
+		if (!execute(c, now) || i == end || x86_events(c) || c->fetch.page != page)
+			return;
+		p += now->length;
+		room -= now->length;
+		if (LM_UNLIKELY(!unchanged(i, p, room))) {
+			r->key = NO_KEY;
+			return;
+		}
+	}
 }
 
 static enum exit_reason why_left(struct x86_cpu *c)
@@ -191,11 +271,11 @@ static enum exit_reason why_left(struct x86_cpu *c)
 static enum exit_reason run_until_exit(struct x86_cpu *c, uint64_t stop_at)
 {
 	for (;;) {
-		if (LM_UNLIKELY(c->count.instructions >= stop_at))
-			return EXIT_BUDGET;
 		if (LM_UNLIKELY(x86_events(c)) && event_poll(c))
 			return why_left(c);
-		execute_one(c);
+		if (LM_UNLIKELY(c->count.instructions >= stop_at))
+			return EXIT_BUDGET;
+		execute_run(c, stop_at - c->count.instructions);
 	}
 }
 
@@ -205,26 +285,25 @@ static enum exit_reason run_until_exit_timed(struct x86_cpu *c, uint64_t stop_at
 	struct lm_clock *clock = &c->sys->loop->clock;
 
 	for (;;) {
-		if (c->count.instructions >= stop_at)
-			return EXIT_BUDGET;
 		if (x86_events(c) && event_poll(c))
 			return why_left(c);
+		if (c->count.instructions >= stop_at)
+			return EXIT_BUDGET;
 		clock->virtual_ns++;
-		execute_one(c);
+		execute_run(c, 1);
 	}
 }
 
 static enum exit_reason interp_run(struct x86_cpu *c, uint64_t max_insns)
 {
-	struct interp *in = c->engine;
+	/* volatile: lives across longjmp */
+	volatile uint64_t stop_at =
+		max_insns == ENGINE_NO_BUDGET ? UINT64_MAX : c->count.instructions + max_insns;
 
-	in->stop_at = max_insns == ENGINE_NO_BUDGET ? UINT64_MAX
-						    : c->count.instructions + max_insns;
 	for (;;) {
 		if (!setjmp(c->unwind))
-			return c->sys->loop->clock.is_virtual
-				       ? run_until_exit_timed(c, in->stop_at)
-				       : run_until_exit(c, in->stop_at);
+			return c->sys->loop->clock.is_virtual ? run_until_exit_timed(c, stop_at)
+							      : run_until_exit(c, stop_at);
 		event_deliver_fault(c);
 	}
 }
@@ -232,7 +311,7 @@ static enum exit_reason interp_run(struct x86_cpu *c, uint64_t max_insns)
 void interp_step(struct x86_cpu *c)
 {
 	if (!setjmp(c->unwind))
-		execute_one(c);
+		execute_run(c, 1);
 	else
 		event_deliver_fault(c);
 }

@@ -72,7 +72,7 @@ static inline void seg_write(struct x86_cpu *c, unsigned seg, uint64_t offset, u
 	lin_write(c, x86_linear(c, seg, offset, size, ACCESS_WRITE), value, size);
 }
 
-/* ---- The instruction's operands ---- */
+/* ---- The instruction's memory operand ---- */
 
 /* Linear address of the memory operand, checked for `size` bytes. */
 static inline gva_t mem_operand(struct x86_cpu *c, const struct insn *i, unsigned size,
@@ -80,20 +80,6 @@ static inline gva_t mem_operand(struct x86_cpu *c, const struct insn *i, unsigne
 {
 	return x86_linear(c, i->seg, x86_offset(c, i), size, access);
 }
-
-/* Value of operand n (GPR, AH.., memory, immediate, segment), zero-extended from its size. */
-uint64_t op_read(struct x86_cpu *c, const struct insn *i, unsigned n);
-
-/* Writes operand n (GPR: 32-bit writes clear the upper half; memory). */
-void op_write(struct x86_cpu *c, const struct insn *i, unsigned n, uint64_t value);
-
-/*
- * Read-modify-write of operand 0, atomic when the instruction has LOCK:
- *     do { old = rmw_read(c, i); new = f(old); } while (!rmw_write(c, i, old, new));
- * After the loop nothing can fault; flags are set then.
- */
-uint64_t rmw_read(struct x86_cpu *c, const struct insn *i);
-bool rmw_write(struct x86_cpu *c, const struct insn *i, uint64_t old, uint64_t value);
 
 /* ---- Registers ---- */
 
@@ -110,6 +96,57 @@ static inline void gpr_write(struct x86_cpu *c, unsigned reg, uint64_t value, un
 		*r = value & mask_bytes(size);
 	else
 		*r = (*r & ~mask_bytes(size)) | (value & mask_bytes(size));
+}
+
+/* ---- The instruction's operands ---- */
+
+uint64_t op_read_other(struct x86_cpu *c, const struct insn *i, unsigned n);
+void op_write_other(struct x86_cpu *c, const struct insn *i, unsigned n, uint64_t value);
+
+/* Value of operand n (GPR, AH.., memory, immediate, segment), zero-extended from its size. */
+static inline uint64_t op_read(struct x86_cpu *c, const struct insn *i, unsigned n)
+{
+	const struct operand *o = &i->op[n];
+
+	if (o->kind == OPK_GPR)
+		return gpr_read(c, o->reg, o->size);
+	if (o->kind == OPK_IMM)
+		return i->imm;
+	return op_read_other(c, i, n);
+}
+
+/* Writes operand n (GPR: 32-bit writes clear the upper half; memory). */
+static inline void op_write(struct x86_cpu *c, const struct insn *i, unsigned n, uint64_t value)
+{
+	const struct operand *o = &i->op[n];
+
+	if (o->kind == OPK_GPR)
+		gpr_write(c, o->reg, value, o->size);
+	else
+		op_write_other(c, i, n, value);
+}
+
+uint64_t rmw_read_other(struct x86_cpu *c, const struct insn *i);
+bool rmw_write_other(struct x86_cpu *c, const struct insn *i, uint64_t old, uint64_t value);
+
+/*
+ * Read-modify-write of operand 0, atomic when the instruction has LOCK:
+ *     do { old = rmw_read(c, i); new = f(old); } while (!rmw_write(c, i, old, new));
+ * After the loop nothing can fault; flags are set then.
+ */
+static inline uint64_t rmw_read(struct x86_cpu *c, const struct insn *i)
+{
+	if (i->op[0].kind == OPK_GPR)
+		return gpr_read(c, i->op[0].reg, i->op[0].size);
+	return rmw_read_other(c, i);
+}
+
+static inline bool rmw_write(struct x86_cpu *c, const struct insn *i, uint64_t old, uint64_t value)
+{
+	if (i->op[0].kind != OPK_GPR)
+		return rmw_write_other(c, i, old, value);
+	gpr_write(c, i->op[0].reg, value, i->op[0].size);
+	return true;
 }
 
 /* ---- The stack; size is 2, 4 or 8. RSP moves only after the access succeeded. ---- */

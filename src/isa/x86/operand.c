@@ -1,17 +1,13 @@
 /* Operands and the stack. */
 #include "isa/x86/access.h"
 
-uint64_t op_read(struct x86_cpu *c, const struct insn *i, unsigned n)
+uint64_t op_read_other(struct x86_cpu *c, const struct insn *i, unsigned n)
 {
 	const struct operand *o = &i->op[n];
 
 	switch (o->kind) {
-	case OPK_GPR:
-		return gpr_read(c, o->reg, o->size);
 	case OPK_MEM:
 		return lin_read(c, mem_operand(c, i, o->size, ACCESS_READ), o->size);
-	case OPK_IMM:
-		return i->imm;
 	case OPK_GPR_HIGH:
 		return c->s.gpr[o->reg] >> 8 & 0xff;
 	case OPK_SEG:
@@ -26,46 +22,32 @@ static void gpr_write_high(struct x86_cpu *c, unsigned reg, uint64_t value)
 	c->s.gpr[reg] = (c->s.gpr[reg] & ~UINT64_C(0xff00)) | (value & 0xff) << 8;
 }
 
-static void reg_write(struct x86_cpu *c, const struct operand *o, uint64_t value)
-{
-	if (o->kind == OPK_GPR)
-		gpr_write(c, o->reg, value, o->size);
-	else if (o->kind == OPK_GPR_HIGH)
-		gpr_write_high(c, o->reg, value);
-}
-
-void op_write(struct x86_cpu *c, const struct insn *i, unsigned n, uint64_t value)
+void op_write_other(struct x86_cpu *c, const struct insn *i, unsigned n, uint64_t value)
 {
 	const struct operand *o = &i->op[n];
 
 	if (o->kind == OPK_MEM)
 		lin_write(c, mem_operand(c, i, o->size, ACCESS_WRITE), value, o->size);
-	else
-		reg_write(c, o, value);
+	else if (o->kind == OPK_GPR_HIGH)
+		gpr_write_high(c, o->reg, value);
 }
 
-uint64_t rmw_read(struct x86_cpu *c, const struct insn *i)
+uint64_t rmw_read_other(struct x86_cpu *c, const struct insn *i)
 {
-	const struct operand *o = &i->op[0];
+	unsigned size = i->op[0].size;
 
-	if (o->kind == OPK_MEM)
-		return lin_read_rmw(c, mem_operand(c, i, o->size, ACCESS_WRITE), o->size);
-	return op_read(c, i, 0);
+	if (i->op[0].kind == OPK_MEM)
+		return lin_read_rmw(c, mem_operand(c, i, size, ACCESS_WRITE), size);
+	return op_read_other(c, i, 0);
 }
 
-bool rmw_write(struct x86_cpu *c, const struct insn *i, uint64_t old, uint64_t value)
+bool rmw_write_other(struct x86_cpu *c, const struct insn *i, uint64_t old, uint64_t value)
 {
-	const struct operand *o = &i->op[0];
-	gva_t gva;
+	unsigned size = i->op[0].size;
 
-	if (o->kind != OPK_MEM) {
-		reg_write(c, o, value);
-		return true;
-	}
-	gva = mem_operand(c, i, o->size, ACCESS_WRITE);
-	if (i->lock)
-		return lin_cas(c, gva, old, value, o->size);
-	lin_write(c, gva, value, o->size);
+	if (i->op[0].kind == OPK_MEM && i->lock)
+		return lin_cas(c, mem_operand(c, i, size, ACCESS_WRITE), old, value, size);
+	op_write_other(c, i, 0, value);
 	return true;
 }
 
