@@ -125,6 +125,8 @@ static void test_hostile_dma(void)
 	CHECK_EQ(dma(0x20u << 16 | 0x0a, 10, 0xa0000 - 5), 1);
 	CHECK_EQ(dma(0x20u << 16 | 0x0a, 0xffffffff, BUFFER), 1);
 	CHECK_EQ(dma(0x9999u << 16 | 0x0a, 0xffffffff, BUFFER), 1);
+	CHECK_EQ(dma(0x9999u << 16 | 0x0a, 64 * KIB, BUFFER), 0);
+	CHECK_EQ(dma(0x9999u << 16 | 0x0a, 64 * KIB + 1, BUFFER), 1); /* more zeros than needed */
 	CHECK_EQ(dma(0x02, 0, UINT64_MAX), 0);
 	bus_write(&port, 0x514, be32(0xffffffff), 4); /* descriptor outside of RAM */
 	bus_write(&port, 0x518, be32(0xfffffff8), 4);

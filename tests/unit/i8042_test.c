@@ -82,6 +82,10 @@ static void test_controller(void)
 	CHECK_EQ(next() & 0x10, 0x10);
 	command(0x01); /* unknown */
 	CHECK_EQ(next(), 0x1ff);
+	edges = 0;
+	command(0x20); /* an answer that replaces another is an edge too */
+	command(0x20);
+	CHECK_EQ(edges, 2);
 }
 
 static void test_keyboard(void)
@@ -153,6 +157,7 @@ static void test_queue_is_bounded(void)
 	while (n < 1000 && i8042_inject(&kbc, key, 1))
 		n++;
 	CHECK(n >= 16 && n <= I8042_QUEUE);
+	CHECK(!i8042_inject(&kbc, key, SIZE_MAX));
 	data(0xee); /* an answer still fits */
 	for (unsigned k = 0; k < n; k++)
 		CHECK_EQ(next(), 0x1e);

@@ -96,6 +96,16 @@ static void test_mask(void)
 	out(DATA1, 0);
 	CHECK(intr);
 	CHECK_EQ(pic_ack(&pic), 0x34);
+	out(CMD1, 0x20);
+	edge(4);
+	CHECK(intr);
+	out(CMD1, 0x13); /* ICW1, single: forgets the edge */
+	CHECK(!intr);
+	out(DATA1, 0x40);
+	out(DATA1, 0x01);
+	CHECK(!intr);
+	edge(4);
+	CHECK_EQ(pic_ack(&pic), 0x44);
 }
 
 static void test_cascade(void)

@@ -102,9 +102,13 @@ static void test_sets_time(void)
 	check_date(0x20, 0, 1, 1, 7, 0, 0, 0);
 	rtc_reset(&rtc);
 	check_date(0x20, 0, 1, 1, 7, 0, 0, 0);
-	set(0x32, 0x17); /* without SET: at once */
-	CHECK_EQ(get(0x32), 0x17);
+	set(0x32, 0x21); /* without SET: at once */
+	CHECK_EQ(get(0x32), 0x21);
 	CHECK_EQ(get(9), 0);
+	advance(58 * 86400 * SECOND);
+	check_date(0x21, 0, 2, 0x28, 1, 0, 0, 0);
+	advance(86400 * SECOND); /* 2100 is no leap year */
+	check_date(0x21, 0, 3, 1, 2, 0, 0, 0);
 	loop_fini(&loop);
 }
 

@@ -100,10 +100,12 @@ static void test_debugcon(void)
 }
 
 static uint8_t events;
+static unsigned panics;
 
 static void note_panic(void *opaque, uint8_t v)
 {
 	events = v;
+	panics++;
 }
 
 static void test_pvpanic(void)
@@ -114,7 +116,7 @@ static void test_pvpanic(void)
 	CHECK_EQ(pvpanic_init(&pv, &port, note_panic, NULL, NULL), 0);
 	CHECK_EQ(bus_read(&port, 0x505, 1), 7);
 	bus_write(&port, 0x505, 0xf8, 1);
-	CHECK_EQ(events, 0);
+	CHECK_EQ(panics, 0);
 	bus_write(&port, 0x505, 0xf9, 1);
 	CHECK_EQ(events, PVPANIC_PANICKED);
 	bus_write(&port, 0x505, 2, 1);
