@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "backend/block.h"
+#include "backend/block_overlay.h"
 #include "dev/virtio/blk.h"
 #include "virtio_driver.h"
 
@@ -125,12 +126,29 @@ static void test_requests(struct block_options o)
 	teardown(&f);
 }
 
+static unsigned submitted;
+
+static void count_submit(struct blockdev *disk, struct block_request *req)
+{
+	submitted++;
+	req->done(req, 0);
+}
+
+static void count_drain(struct blockdev *disk)
+{
+}
+
+/* What is refused does not reach the backend. */
 static void test_ranges(void)
 {
+	static const struct blockdev_ops counting = {count_submit, count_drain};
+	const struct blockdev_ops *ops;
 	struct fixture f;
 
 	make_image();
 	setup(&f, plain, 0);
+	ops = f.disk->ops;
+	f.disk->ops = &counting;
 	CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, SECTORS, 512, true), VIRTIO_BLK_S_IOERR);
 	CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, SECTORS - 1, 1024, true), VIRTIO_BLK_S_IOERR);
 	CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, UINT64_MAX, 512, true), VIRTIO_BLK_S_IOERR);
@@ -139,6 +157,8 @@ static void test_ranges(void)
 	CHECK_EQ(request(&f, 77, 0, 512, true), VIRTIO_BLK_S_UNSUPP);
 	CHECK_EQ(request(&f, VIRTIO_BLK_T_DISCARD, 0, 16, false), VIRTIO_BLK_S_UNSUPP);
 	CHECK_EQ(f.blk.errors, 7);
+	CHECK_EQ(submitted, 0);
+	f.disk->ops = ops;
 	CHECK(!drv_needs_reset(&f.d));
 	teardown(&f);
 }
@@ -391,6 +411,73 @@ static void test_threads(struct block_options o)
 	CHECK_EQ(wrong, 0);
 }
 
+/* Two writers meet in every block of an overlay when it is first written. */
+#define RACE_BLOCKS 2000
+
+struct racer {
+	struct overlay *o;
+	unsigned sector; /* of each block */
+	unsigned *turn;	 /* both racers' steps so far */
+	unsigned failed;
+};
+
+static int overlay_sector(struct overlay *o, enum block_op op, unsigned block, unsigned sector,
+			  uint8_t buf[512])
+{
+	struct iovec iov = {buf, 512};
+	struct block_request req = {
+	    .op = op,
+	    .offset = (uint64_t)block * OVERLAY_BLOCK + sector * 512,
+	    .len = 512,
+	    .iov = &iov,
+	    .iov_count = 1,
+	};
+
+	return overlay_run(o, &req);
+}
+
+static void *race(void *opaque)
+{
+	struct racer *r = opaque;
+	uint8_t buf[512];
+
+	memset(buf, (int)r->sector + 1, sizeof(buf));
+	for (unsigned k = 0; k < RACE_BLOCKS; k++) {
+		__atomic_fetch_add(r->turn, 1, __ATOMIC_SEQ_CST);
+		while (__atomic_load_n(r->turn, __ATOMIC_SEQ_CST) < 2 * (k + 1))
+			sched_yield();
+		r->failed += overlay_sector(r->o, BLOCK_WRITE, k, r->sector, buf) != 0;
+	}
+	return NULL;
+}
+
+static void test_overlay_race(void)
+{
+	int fd = open(image, O_CREAT | O_TRUNC | O_RDWR, 0600);
+	unsigned turn = 0, wrong = 0;
+	struct racer r[2];
+	struct overlay o;
+	pthread_t thread;
+
+	CHECK_EQ(ftruncate(fd, RACE_BLOCKS * OVERLAY_BLOCK), 0);
+	CHECK_EQ(overlay_init(&o, fd, RACE_BLOCKS * OVERLAY_BLOCK, NULL), 0);
+	for (unsigned k = 0; k < 2; k++)
+		r[k] = (struct racer){&o, 3 * k, &turn, 0};
+	CHECK_EQ(pthread_create(&thread, NULL, race, &r[1]), 0);
+	race(&r[0]);
+	pthread_join(thread, NULL);
+	for (unsigned k = 0; k < 2 * RACE_BLOCKS; k++) {
+		uint8_t buf[512] = {0};
+
+		wrong += overlay_sector(&o, BLOCK_READ, k / 2, r[k % 2].sector, buf) != 0;
+		wrong += buf[511] != r[k % 2].sector + 1;
+	}
+	CHECK_EQ(r[0].failed + r[1].failed, 0);
+	CHECK_EQ(wrong, 0);
+	overlay_fini(&o);
+	close(fd);
+}
+
 static int open_error(const char *path, struct block_options o, struct lm_err *err)
 {
 	struct event_loop loop;
@@ -471,6 +558,7 @@ int main(void)
 	test_loop_completes();
 	test_threads(workers);
 	test_threads((struct block_options){.ephemeral = true});
+	test_overlay_race();
 	test_open_errors();
 	test_locks();
 	unlink(image);

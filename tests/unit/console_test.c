@@ -369,6 +369,7 @@ static void test_input_end(void)
 	CHECK(got_control(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 0));
 	send(&f, PORT_TX, "still", 5);
 	CHECK_EQ(f.named.out_len, 5);
+	send_control(&f, 0, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	chardev_send_event(&f.tty.chr, CHARDEV_INPUT_END);
 	CHECK(got_nothing(&f, 2));
 	teardown(&f);
@@ -466,9 +467,11 @@ static void test_gone_within_write(void)
 {
 	static const struct chardev_ops fail_ops = {.write = fail_write};
 	struct fixture f;
+	uint32_t id, len, returned = 0;
 
 	setup(&f);
 	open_port1(&f);
+	f.d.seen[PORT_TX] = 0;
 	f.named.chr.ops = &fail_ops;
 	for (unsigned k = 0; k < 5; k++) {
 		drv_desc(&f.d, PORT_TX, k, BUF(PORT_TX), 10, 0, 0);
@@ -476,6 +479,9 @@ static void test_gone_within_write(void)
 	}
 	drv_kick(&f.d, PORT_TX);
 	CHECK(virtio_console_flush(&f.con, 1));
+	while (drv_used(&f.d, PORT_TX, &id, &len))
+		returned |= 1u << id;
+	CHECK_EQ(returned, 0x1f); /* each once */
 	CHECK_EQ(f.con.virtio.queue[PORT_TX].next_used, 5);
 	teardown(&f);
 }

@@ -224,8 +224,9 @@ static void test_config_window(void)
 	CHECK_EQ(drv_status(&f.d), 1);
 	pci_config_write(&f.d.bus, DRV_DEVFN, cap + 16, 3, 1);
 	CHECK_EQ(pci_config_read(&f.d.bus, DRV_DEVFN, cap + 16, 1), 3);
-	set_window(&f, cap, 4, VIRTIO_PCI_COMMON_STATUS + 1, 4);
-	pci_config_write(&f.d.bus, DRV_DEVFN, cap + 16, 0, 4); /* crooked: no access */
+	set_window(&f, cap, 4, VIRTIO_PCI_COMMON_STATUS + 1, 4); /* crooked: no access */
+	pci_config_write(&f.d.bus, DRV_DEVFN, cap + 16, 0x12345678, 4);
+	CHECK_EQ(pci_config_read(&f.d.bus, DRV_DEVFN, cap + 16, 4), 0x12345678);
 	set_window(&f, cap, 4, 0x4000, 4);
 	pci_config_write(&f.d.bus, DRV_DEVFN, cap + 16, 0, 4); /* past the BAR */
 	set_window(&f, cap, 4, 0, 0);
