@@ -26,10 +26,10 @@ static size_t backend_write(struct chardev *chr, const uint8_t *bytes, size_t le
 	return n;
 }
 
-/* Answers at once, as a command protocol does. */
+/* Sometimes answers at once, as a command protocol does. */
 static void backend_guest_open(struct chardev *chr, bool open)
 {
-	if (chardev_can_receive(chr) >= 5)
+	if (target.room & 1 && chardev_can_receive(chr) >= 5)
 		chardev_receive(chr, (const uint8_t *)"hello", 5);
 }
 
@@ -37,6 +37,32 @@ static const struct chardev_ops ops = {
     .write = backend_write,
     .guest_open = backend_guest_open,
 };
+
+/* A control message that is well-formed but for its contents. */
+static void control(struct fuzz_input *in)
+{
+	struct virtio_console_control c = {
+	    .id = (uint32_t)fuzz_take(in, 1) % (PORTS + 1),
+	    .event = (uint16_t)(fuzz_take(in, 1) % 9),
+	    .value = (uint16_t)(fuzz_take(in, 1) & 1),
+	};
+
+	memcpy(drv_ptr(&target.f.d, DRV_DATA), &c, sizeof(c));
+	drv_desc(&target.f.d, 3, 0, DRV_DATA, sizeof(c), 0, 0);
+	drv_offer(&target.f.d, 3, 0);
+	drv_kick(&target.f.d, 3);
+}
+
+/* A buffer for input. */
+static void buffer(struct fuzz_input *in)
+{
+	unsigned queue = (unsigned)fuzz_take(in, 1) % target.f.queues;
+
+	drv_desc(&target.f.d, queue, 1, DRV_DATA + 0x1000, (uint32_t)fuzz_take(in, 1),
+		 VRING_DESC_F_WRITE, 0);
+	drv_offer(&target.f.d, queue, 1);
+	drv_kick(&target.f.d, queue);
+}
 
 static void event(void *opaque, struct fuzz_input *in)
 {
@@ -62,6 +88,15 @@ static void event(void *opaque, struct fuzz_input *in)
 	case 8:
 		target.gone_in_write = fuzz_take(in, 1) & 1;
 		break;
+	case 9:
+	case 10:
+	case 11:
+		control(in);
+		break;
+	case 12:
+	case 13:
+		buffer(in);
+		break;
 	default:
 		len = (size_t)fuzz_take(in, 2);
 		chardev_receive(chr, bytes, LM_MIN(len, chardev_can_receive(chr)));
@@ -71,6 +106,7 @@ static void event(void *opaque, struct fuzz_input *in)
 static void check(void *opaque)
 {
 	for (unsigned k = 0; k < PORTS; k++) {
+		virtio_console_flush(&target.con, k);
 		fuzz_require(target.con.port[k].input_len <= CONSOLE_INPUT_SIZE, "input overflow");
 		fuzz_require(!target.con.port[k].writing, "a port stays busy");
 		chardev_send_event(&target.chr[k], CHARDEV_OPENED);

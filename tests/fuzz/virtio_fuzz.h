@@ -151,10 +151,20 @@ static inline void fuzz_timers(struct virtio_fuzz *f)
 	loop_run_timers(&f->d.loop);
 }
 
+/* One chain, or enough of the same to use up a notification's budget. */
+static inline void fuzz_offer(struct virtio_fuzz *f, struct fuzz_input *in)
+{
+	unsigned q = (unsigned)fuzz_take(in, 1) % f->queues;
+	uint16_t head = (uint16_t)(fuzz_take(in, 1) % 18);
+	unsigned count = fuzz_take(in, 1) < 200 ? 1 : FUZZ_QUEUE_SIZE;
+
+	for (unsigned k = 0; k < count; k++)
+		drv_offer(&f->d, q, head);
+	drv_kick(&f->d, q);
+}
+
 static inline void fuzz_step(struct virtio_fuzz *f, struct fuzz_input *in)
 {
-	unsigned q;
-
 	switch (fuzz_take(in, 1) % 16) {
 	case 0:
 		fuzz_start(f, in);
@@ -188,15 +198,13 @@ static inline void fuzz_step(struct virtio_fuzz *f, struct fuzz_input *in)
 		break;
 	case 10:
 	case 11:
-	case 12:
 		fuzz_desc(f, in);
 		break;
 	case 13:
 	case 14:
-		q = (unsigned)fuzz_take(in, 1) % f->queues;
-		drv_offer(&f->d, q, (uint16_t)(fuzz_take(in, 1) % 18));
-		drv_kick(&f->d, q);
+		fuzz_offer(f, in);
 		break;
+	case 12:
 	case 15:
 		if (f->event)
 			f->event(f->opaque, in);
