@@ -121,12 +121,15 @@ void simd_cvtpi2ps(struct x86_cpu *c, const struct insn *i)
 	vec_read(c, i, 0, &r);
 	for (unsigned k = 0; k < 2; k++)
 		r.d[k] = fp_i32_to_f32(&env, v.sd[k]);
+	mmx_enter_for(c, i);
 	simd_fp_finish(c, &env);
 	vec_write(c, i, &r);
-	mmx_enter_for(c, i);
 }
 
-/* ---- To packed integers; the results above the last lane are zero ---- */
+/*
+ * ---- To packed integers; the results above the last lane are zero ----
+ * The forms with an MMX operand enter MMX state even when they raise #XM.
+ */
 
 static void f32_to_i32(struct x86_cpu *c, const struct insn *i, bool truncate)
 {
@@ -138,6 +141,7 @@ static void f32_to_i32(struct x86_cpu *c, const struct insn *i, bool truncate)
 	vec_read(c, i, 1, &v);
 	for (unsigned k = 0; k < lanes; k++)
 		r.sd[k] = fp_f32_to_i32(&env, v.d[k], mode);
+	mmx_enter_for(c, i);
 	simd_fp_finish(c, &env);
 	vec_write(c, i, &r);
 }
@@ -151,6 +155,7 @@ static void f64_to_i32(struct x86_cpu *c, const struct insn *i, bool truncate)
 	vec_read(c, i, 1, &v);
 	for (unsigned k = 0; k < i->vlen / 8u; k++)
 		r.sd[k] = fp_f64_to_i32(&env, v.q[k], mode);
+	mmx_enter_for(c, i);
 	simd_fp_finish(c, &env);
 	vec_write(c, i, &r);
 }

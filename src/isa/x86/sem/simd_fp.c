@@ -333,30 +333,35 @@ void simd_hsubpd(struct x86_cpu *c, const struct insn *i)
 	horizontal_f64(c, i, fp_f64_sub);
 }
 
-/* ---- Dot products: imm8[7:4] chooses the products, imm8[3:0] the lanes that get the sum ---- */
+/*
+ * ---- Dot products: imm8[7:4] chooses the products, imm8[3:0] the lanes that get the sum ----
+ * Each stage (products, sums of pairs, sum) raises its exceptions before the next one begins.
+ */
 
-static f32_bits dot4(struct fp_env *env, const f32_bits *a, const f32_bits *b, uint64_t imm)
+/* The sum of the four products of each block is left in its first lane. */
+static void add_products(struct x86_cpu *c, struct fp_env *env, f32_bits *t, unsigned count)
 {
-	f32_bits t[4];
-
-	for (unsigned k = 0; k < 4; k++)
-		t[k] = imm >> (4 + k) & 1 ? fp_f32_mul(env, a[k], b[k]) : 0;
-	return fp_f32_add(env, fp_f32_add(env, t[0], t[1]), fp_f32_add(env, t[2], t[3]));
+	for (unsigned k = 0; k < count; k += 2)
+		t[k] = fp_f32_add(env, t[k], t[k + 1]);
+	simd_fp_finish(c, env);
+	for (unsigned k = 0; k < count; k += 4)
+		t[k] = fp_f32_add(env, t[k], t[k + 2]);
+	simd_fp_finish(c, env);
 }
 
 void simd_dpps(struct x86_cpu *c, const struct insn *i)
 {
 	struct fp_env env = fp_env_from_mxcsr(c->s.mxcsr);
+	unsigned lanes = i->vlen / 4u;
 	struct vec_pair p;
 
 	vec_read_pair(c, i, &p);
-	for (unsigned block = 0; block < i->vlen / 4u; block += 4) {
-		f32_bits sum = dot4(&env, p.a.d + block, p.b.d + block, i->imm);
-
-		for (unsigned k = 0; k < 4; k++)
-			p.a.d[block + k] = i->imm >> k & 1 ? sum : 0;
-	}
+	for (unsigned k = 0; k < lanes; k++)
+		p.r.d[k] = i->imm >> (4 + (k & 3)) & 1 ? fp_f32_mul(&env, p.a.d[k], p.b.d[k]) : 0;
 	simd_fp_finish(c, &env);
+	add_products(c, &env, p.r.d, lanes);
+	for (unsigned k = 0; k < lanes; k++)
+		p.a.d[k] = i->imm >> (k & 3) & 1 ? p.r.d[k & 4] : 0;
 	vec_write(c, i, &p.a);
 }
 
@@ -369,6 +374,7 @@ void simd_dppd(struct x86_cpu *c, const struct insn *i)
 	vec_read_pair(c, i, &p);
 	for (unsigned k = 0; k < 2; k++)
 		t[k] = i->imm >> (4 + k) & 1 ? fp_f64_mul(&env, p.a.q[k], p.b.q[k]) : 0;
+	simd_fp_finish(c, &env);
 	sum = fp_f64_add(&env, t[0], t[1]);
 	for (unsigned k = 0; k < 2; k++)
 		p.a.q[k] = i->imm >> k & 1 ? sum : 0;

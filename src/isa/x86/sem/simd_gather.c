@@ -1,7 +1,6 @@
 /*
- * VGATHER and VPGATHER (SDM vol. 2). Elements complete in order: each one that has been loaded is
- * in the destination and its mask element is clear, so that a fault leaves a state from which the
- * instruction continues.
+ * VGATHER and VPGATHER (SDM vol. 2). Elements complete in order, and each one that is complete has
+ * a clear mask element: a fault leaves a state from which the instruction continues.
  */
 #include "isa/x86/sem/simd.h"
 
@@ -20,15 +19,13 @@ static uint64_t element_offset(const struct x86_cpu *c, const struct insn *i, un
 	return (base + (uint64_t)index * i->scale + (uint64_t)i->disp) & mask_bytes(i->asz);
 }
 
-/* Only the sign bits of the mask count; the other bits become copies of them. */
-static void spread_mask(union x86_vec *mask, unsigned size)
+static uint64_t load_element(struct x86_cpu *c, const struct insn *i, struct gather_shape shape,
+			     unsigned k)
 {
-	if (size == 4)
-		for (unsigned k = 0; k < 8; k++)
-			mask->d[k] = mask->sd[k] < 0 ? UINT32_MAX : 0;
-	else
-		for (unsigned k = 0; k < 4; k++)
-			mask->q[k] = mask->sq[k] < 0 ? UINT64_MAX : 0;
+	uint64_t offset = element_offset(c, i, shape.index, k);
+
+	return lin_read(c, x86_linear(c, i->seg, offset, shape.element, ACCESS_READ),
+			shape.element);
 }
 
 static void gather(struct x86_cpu *c, const struct insn *i, struct gather_shape shape)
@@ -36,15 +33,9 @@ static void gather(struct x86_cpu *c, const struct insn *i, struct gather_shape 
 	union x86_vec *dst = &c->s.vec[i->op[0].reg], *mask = &c->s.vec[i->op[2].reg];
 	unsigned count = i->vlen / LM_MAX(shape.index, shape.element), size = shape.element;
 
-	spread_mask(mask, size);
 	for (unsigned k = 0; k < count; k++) {
-		uint64_t offset, value;
-
-		if (!mask->b[k * size])
-			continue;
-		offset = element_offset(c, i, shape.index, k);
-		value = lin_read(c, x86_linear(c, i->seg, offset, size, ACCESS_READ), size);
-		memcpy(dst->b + k * size, &value, size);
+		if (mask->b[k * size + size - 1] & 0x80)
+			le_store(dst->b + k * size, load_element(c, i, shape, k), size);
 		memset(mask->b + k * size, 0, size);
 	}
 	memset(mask->b, 0, sizeof(mask->b));

@@ -138,7 +138,7 @@ void x87_fxtract(struct x86_cpu *c, const struct insn *i)
 	x87_push(c, significand);
 }
 
-/* ---- FPREM, FPREM1 ---- */
+/* ---- FPREM, FPREM1: a NaN result leaves C0 and C3, which hold quotient bits, alone ---- */
 
 static void remainder_of(struct x86_cpu *c, const struct insn *i, enum fp_rem_kind kind)
 {
@@ -154,6 +154,9 @@ static void remainder_of(struct x86_cpu *c, const struct insn *i, enum fp_rem_ki
 	}
 	if (x87_report(c, &env))
 		return;
+	x87_set_st(c, 0, r.value);
+	if (fp_f80_classify(r.value) == FP_CLASS_NAN)
+		return;
 	if (r.partial)
 		cc |= FSW_C2;
 	if (r.quotient & 1)
@@ -163,7 +166,6 @@ static void remainder_of(struct x86_cpu *c, const struct insn *i, enum fp_rem_ki
 	if (r.quotient & 4)
 		cc |= FSW_C0;
 	x87_set_cc(c, FSW_CC, cc);
-	x87_set_st(c, 0, r.value);
 }
 
 void x87_fprem(struct x86_cpu *c, const struct insn *i)

@@ -21,31 +21,27 @@ struct comparison {
 	bool underflow; /* an operand was empty */
 };
 
-/* Reports the comparison's flags. False: an unmasked exception, no result and no pop. */
-static bool comparison_valid(struct x86_cpu *c, struct comparison *r)
+/*
+ * Reports the exceptions and pops unless one is unmasked; returns the relation. The relation is
+ * delivered in any case, as processors do (vol. 2 says so for masked exceptions only).
+ */
+static enum fp_relation finish(struct x86_cpu *c, const struct insn *i, const struct comparison *r,
+			       unsigned pops)
 {
-	if (!r->underflow)
-		return !x87_report(c, &r->env);
-	r->relation = FP_UNORDERED;
-	return x87_stack_underflow(c);
-}
+	bool pop;
 
-static void pop_n(struct x86_cpu *c, unsigned pops)
-{
-	while (pops--)
+	x87_track(c, i);
+	pop = r->underflow ? x87_stack_underflow(c) : !x87_report(c, &r->env);
+	while (pop && pops--)
 		x87_pop(c);
+	return r->underflow ? FP_UNORDERED : r->relation;
 }
 
 /* ---- Into the condition codes: FCOM, FUCOM, FICOM, FTST ---- */
 
 static void finish_cc(struct x86_cpu *c, const struct insn *i, struct comparison r, unsigned pops)
 {
-	x87_track(c, i);
-	x87_set_cc(c, FSW_C1, 0);
-	if (!comparison_valid(c, &r))
-		return;
-	x87_set_cc(c, FSW_C3 | FSW_C2 | FSW_C0, relation_cc[r.relation]);
-	pop_n(c, pops);
+	x87_set_cc(c, FSW_C3 | FSW_C2 | FSW_C0, relation_cc[finish(c, i, &r, pops)]);
 }
 
 static struct comparison compare_registers(const struct x86_cpu *c, unsigned n, bool signaling)
@@ -136,12 +132,7 @@ static void compare_flags(struct x86_cpu *c, const struct insn *i, bool signalin
 {
 	struct comparison r = compare_registers(c, i->op[1].reg, signaling);
 
-	x87_track(c, i);
-	x87_set_cc(c, FSW_C1, 0);
-	if (!comparison_valid(c, &r))
-		return;
-	flags_set_arith(c, FLAGS_ARITH, relation_flags[r.relation]);
-	pop_n(c, pops);
+	flags_set_arith(c, FLAGS_ARITH, relation_flags[finish(c, i, &r, pops)]);
 }
 
 void x87_fcomi(struct x86_cpu *c, const struct insn *i)

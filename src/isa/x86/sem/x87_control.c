@@ -43,10 +43,12 @@ void x87_track(struct x86_cpu *c, const struct insn *i)
 
 bool x87_report(struct x86_cpu *c, const struct fp_env *env)
 {
-	x87_set_cc(c, FSW_C1, env->rounded_up ? FSW_C1 : 0);
+	bool blocked = fp_blocks_result(env);
+
+	x87_set_cc(c, FSW_C1, env->rounded_up && !blocked ? FSW_C1 : 0);
 	c->s.fpu.fsw |= fp_reported_flags(env);
 	x87_summarize(c);
-	return fp_blocks_result(env);
+	return blocked;
 }
 
 static bool stack_fault(struct x86_cpu *c, unsigned c1)
@@ -138,12 +140,13 @@ void x87_fdecstp(struct x86_cpu *c, const struct insn *i)
 void x87_ffree(struct x86_cpu *c, const struct insn *i)
 {
 	x87_free(c, i->op[0].reg);
+	x87_set_cc(c, FSW_C1, 0);
 }
 
 /* FFREEP, undocumented: FFREE, then pop. */
 void x87_ffreep(struct x86_cpu *c, const struct insn *i)
 {
-	x87_free(c, i->op[0].reg);
+	x87_ffree(c, i);
 	x87_pop(c);
 }
 

@@ -15,7 +15,7 @@ static uint64_t read_memory(struct x86_cpu *c, const struct insn *i)
 
 /* ---- Loads ---- */
 
-/* Pushes what a conversion with `env` gave. */
+/* Pushes what a conversion with `env` gave; an unmasked denormal, unlike an SNaN, is pushed too. */
 static void load(struct x86_cpu *c, const struct insn *i, const struct fp_env *env,
 		 struct f80 value)
 {
@@ -23,9 +23,11 @@ static void load(struct x86_cpu *c, const struct insn *i, const struct fp_env *e
 	if (!x87_empty(c, 7)) {
 		if (x87_stack_overflow(c))
 			x87_push(c, X87_INDEFINITE);
-	} else if (!x87_report(c, env)) {
-		x87_push(c, value);
+		return;
 	}
+	x87_report(c, env);
+	if (!(fp_unmasked_flags(env) & FP_INVALID))
+		x87_push(c, value);
 }
 
 static struct f80 read_f80(struct x86_cpu *c, const struct insn *i)
@@ -36,12 +38,13 @@ static struct f80 read_f80(struct x86_cpu *c, const struct insn *i)
 	return (struct f80){ .sig = le_load(buf, 8), .se = (uint16_t)le_load(buf + 8, 2) };
 }
 
+/* An empty source is an underflow even where the push would overflow. */
 static void load_register(struct x86_cpu *c, const struct insn *i)
 {
 	const struct fp_env env = x87_env(c);
 	unsigned n = i->op[0].reg;
 
-	if (x87_empty(c, n) && x87_empty(c, 7)) {
+	if (x87_empty(c, n)) {
 		x87_track(c, i);
 		if (x87_stack_underflow(c))
 			x87_push(c, X87_INDEFINITE);
@@ -205,13 +208,23 @@ void x87_fst(struct x86_cpu *c, const struct insn *i)
 		store(c, i, convert_float, false);
 }
 
-/* FSTP, and the undocumented FSTPNCE */
 void x87_fstp(struct x86_cpu *c, const struct insn *i)
 {
 	if (i->op[0].kind == OPK_ST)
 		store_register(c, i, 1);
 	else
 		store(c, i, convert_float, true);
+}
+
+/* FSTPNCE, undocumented: FSTP ST(i) that does not mind an empty ST(0). */
+void x87_fstpnce(struct x86_cpu *c, const struct insn *i)
+{
+	if (x87_empty(c, 0)) {
+		x87_track(c, i);
+		x87_pop(c);
+	} else {
+		store_register(c, i, 1);
+	}
 }
 
 void x87_fist(struct x86_cpu *c, const struct insn *i)
@@ -266,7 +279,6 @@ static void fcmov_if(struct x86_cpu *c, const struct insn *i, unsigned cc)
 		x87_deliver_underflow(c, 0, 0);
 		return;
 	}
-	x87_set_cc(c, FSW_C1, 0);
 	if (flags_condition(c, cc))
 		x87_set_st(c, 0, x87_st(c, n));
 }

@@ -191,14 +191,14 @@ static bool halves_in_use(const struct x86_cpu *c, unsigned half)
 	return any;
 }
 
-/* XINUSE. MXCSR counts as SSE state, as the compacting forms require (vol. 2 XSAVEC). */
+/* XINUSE (§13.6): what is not in its initial configuration. MXCSR does not count as SSE state. */
 static uint64_t in_use(const struct x86_cpu *c)
 {
 	uint64_t components = 0;
 
 	if (x87_in_use(&c->s.fpu))
 		components |= XCR0_X87;
-	if (halves_in_use(c, 0) || c->s.mxcsr != MXCSR_INITIAL)
+	if (halves_in_use(c, 0))
 		components |= XCR0_SSE;
 	if (halves_in_use(c, 1))
 		components |= XCR0_AVX;
@@ -306,6 +306,8 @@ static void save_compacted(struct x86_cpu *c, const struct insn *i, bool wide, b
 	check_enabled(c, supervisor);
 	rfbm = requested(c);
 	save = rfbm & in_use(c);
+	if (c->s.mxcsr != MXCSR_INITIAL)
+		save |= rfbm & XCR0_SSE; /* here it does count (vol. 2 XSAVEC) */
 	gva = area_operand(c, i, save, ACCESS_WRITE);
 	write_components(c, gva, save, save & XCR0_SSE, wide);
 	lin_write(c, GVA(gva.v + OFFSET_HEADER), save, 8);
