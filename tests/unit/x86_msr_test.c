@@ -166,6 +166,8 @@ static void test_msr_values(void)
 	CHECK(!msr_write(c, 0x10a, 0));
 	CHECK(msr_write(c, 0x49, 1) && !msr_write(c, 0x49, 2));
 	CHECK(!msr_read(c, 0x49, &(uint64_t){ 0 }));
+	CHECK(x86_cpuid(c, 7, 0).eax >= 2 && x86_cpuid(c, 7, 2).edx & 1u << 4);
+	CHECK(msr_write(c, 0x48, 0x400) && !msr_write(c, 0x48, 0x800));
 	CHECK(!msr_write(c, 0xda0, 1));
 	CHECK(msr_name(MSR_EFER) && !msr_name(0x12345));
 }

@@ -97,6 +97,10 @@ static const struct feature_bit feature_bits[] = {
 	{ 7, 0, EDX, 29, ALWAYS }, /* IA32_ARCH_CAPABILITIES */
 	{ 7, 0, EDX, 31, ALWAYS }, /* SSBD */
 
+	/* Kernels that distrust BHI_NO then set a control bit instead of running a loop per call. */
+	{ 7, 2, EDX, 4, ALWAYS }, /* BHI_CTRL: IA32_SPEC_CTRL.BHI_DIS_S */
+	{ 7, 2, EDX, 5, ALWAYS }, /* MCDT_NO */
+
 	{ 0xd, 1, EAX, 0, F_XSAVEOPT },
 	{ 0xd, 1, EAX, 1, F_XSAVEC },
 	{ 0xd, 1, EAX, 2, F_XGETBV1 },
@@ -152,6 +156,15 @@ static struct cpuid_regs leaf_version(const struct x86_cpu *c)
 		r.edx |= 1u << 9;
 	if (cpus > 1)
 		r.edx |= 1u << 28; /* HTT: EBX[23:16] counts logical processors */
+	return r;
+}
+
+static struct cpuid_regs leaf_features(const struct x86_model *m, uint32_t subleaf)
+{
+	struct cpuid_regs r = features_of(m, 7, subleaf);
+
+	if (subleaf == 0)
+		r.eax = 2; /* the highest subleaf */
 	return r;
 }
 
@@ -284,8 +297,9 @@ static struct cpuid_regs basic_leaf(const struct x86_cpu *c, uint32_t leaf, uint
 	case 4:
 		return leaf_caches(m, subleaf);
 	case 6:
+		return features_of(m, leaf, 0);
 	case 7:
-		return features_of(m, leaf, subleaf);
+		return leaf_features(m, subleaf);
 	case 0xb:
 		return leaf_topology(c, subleaf);
 	case 0xd:
