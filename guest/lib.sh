@@ -26,14 +26,12 @@ need() {
 	PATH=$PATH:/usr/sbin:/sbin
 }
 
-# A folder of this process alone in $1, gone when the script ends. Those of dead scripts go now.
+# A folder for half-made things in $1, gone when the script ends. The caller holds the lock, so any
+# other such folder is of a script that was killed.
 make_work_dir() {
-	local old
-	for old in "$1"/tmp.*; do
-		[ ! -d "$old" ] || kill -0 "${old##*.}" 2>/dev/null || rm -rf "$old"
-	done
+	rm -rf "$1"/tmp.*
 	work=$1/tmp.$$
-	mkdir -p "$work"
+	mkdir "$work"
 	trap 'rm -rf "$work"' EXIT
 	trap 'exit 1' HUP INT TERM
 }
@@ -86,7 +84,7 @@ apt_private() {
 	Dir::Etc::preferencesparts "/dev/null";
 	CONF
 	export APT_CONFIG=$dir/apt.conf
-	apt-get -qq update >"$dir/log" 2>&1 && return
+	apt-get -qq -o APT::Update::Error-Mode=any update >"$dir/log" 2>&1 && return
 	say "cannot read the package lists: $(first_error "$dir/log")"
 	return 1
 }
