@@ -95,6 +95,21 @@ static void test_protected_same_level(void)
 	box_fini(&box);
 }
 
+/* Between two iterations of a repeated string instruction the pushed RF is 1 (vol. 3B §17.3.1.1). */
+static void test_repeat_pushes_rf(void)
+{
+	start();
+	box_protected(&box, c);
+	box_set_gate(&box, c, 0x40, 0x8000, 0x8e, 0);
+	c->repeat = true;
+	event_deliver(c, 0x40, EVENT_EXTERNAL, false, 0);
+	CHECK_EQ(box_get(&box, 0x8ffc, 4), FLAG_FIXED | FLAG_RF);
+	CHECK(!c->repeat);
+	event_deliver(c, 0x40, EVENT_EXTERNAL, false, 0);
+	CHECK_EQ(box_get(&box, 0x8ff0, 4), FLAG_FIXED);
+	box_fini(&box);
+}
+
 static void to_user(void)
 {
 	box_load_segments(c, BOX_CODE3, BOX_DATA3);
@@ -369,6 +384,7 @@ int main(void)
 	test_real_mode();
 	test_real_mode_stack_wraps();
 	test_protected_same_level();
+	test_repeat_pushes_rf();
 	test_protected_inner();
 	test_gate_faults();
 	test_long_mode();

@@ -127,6 +127,7 @@ after_int3:
 	CHECK 35, VECTOR, BP
 	movabsq $0x800000000000, %rcx
 	EXPECT 36, GP, 0, sysretq
+	CHECK 36, FROM_CS, CODE64 /* the fault comes before the change of privilege */
 	USER 37, GP, 0, sysretq
 
 	/* IRETQ: null SS at CPL 0, bad CS, non-canonical RIP, NT */
@@ -168,6 +169,28 @@ after_int3:
 	EXPECT 44, GP, 0, iretq
 	pushq $2
 	popfq
+
+	/* at CPL 3 and IOPL 0, IRETQ and POPFQ leave IF and IOPL alone */
+	movq %rbx, %rsp
+	movq %rsp, KEEP_SP
+	movq $2f, RESUME
+	pushq $UDATA
+	pushq $STACK3
+	pushq $2
+	pushq $UCODE64
+	pushq $1f
+	iretq
+1:	pushq $UDATA
+	pushq $STACK3
+	pushq $0x3203
+	pushq $UCODE64
+	pushq $1f
+	iretq
+1:	pushq $0x3203
+	popfq
+	int3
+2:	CHECK 45, VECTOR, BP
+	CHECK 46, FLAGS, 3
 
 	/* a call gate from CPL 3 takes RSP0; RETFQ goes back */
 	movl $gate_target, %eax

@@ -90,6 +90,9 @@ user_gate:
 	lcall $(SPARE+3), $0
 	cmpl $STACK3, %esp
 	jne 2f
+	movw %fs, %ax /* the gate's code left a CPL 0 segment there */
+	testw %ax, %ax
+	jnz 2f
 	int3
 2:	ud2
 1:	CHECK 20, VECTOR, BP
@@ -202,6 +205,8 @@ gate_target:
 	movl %esp, %ebp
 	movl 8(%esp), %edi
 	movl 12(%esp), %esi
+	movl $DATA, %eax
+	movw %ax, %fs
 	lret $8
 
 task_entry:
