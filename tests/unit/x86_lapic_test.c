@@ -271,6 +271,8 @@ static void test_x2apic(void)
 	CHECK_EQ(receivers(0x40), 7);
 	CHECK(msr_write(c, 0x83f, 0x44)); /* self-IPI */
 	CHECK_EQ(receivers(0x44), 1);
+	CHECK(!msr_write(c, 0x83f, 0x144));
+	CHECK_EQ(receivers(0x44), 0);
 	CHECK(!msr_write(c, X2(R_EOI), 1));
 	CHECK(!msr_write(c, X2(R_ID), 0));
 	CHECK(!msr_read(c, X2(R_ICR_HI), &value));

@@ -592,8 +592,10 @@ bool lapic_msr_write(struct x86_cpu *c, uint32_t msr, uint64_t value)
 	if (value >> 32)
 		return false;
 	if (reg == REG_SELF_IPI) {
+		if (value > LVT_VECTOR)
+			return false;
 		lapic_deliver(c, (uint8_t)value, DELIVERY_FIXED, false);
-		return value <= 0xff;
+		return true;
 	}
 	if ((reg == REG_EOI || reg == REG_ESR) && value)
 		return false;
