@@ -8,17 +8,26 @@
 struct front {
 	struct chardev chr; /* first: a struct chardev * of ours is a struct front * */
 	struct char_mux *mux;
+	bool open; /* by the guest */
 };
 
 struct char_mux {
 	struct chardev *back;
 	struct front front[CHAR_MUX_FRONTS];
-	unsigned focus; /* who gets the input */
 };
 
 static struct char_mux *mux_of(struct chardev *chr)
 {
 	return LM_CONTAINER_OF(chr, struct front, chr)->mux;
+}
+
+/* Who gets the input. */
+static struct chardev *focus(struct char_mux *mux)
+{
+	for (unsigned k = 0; k < CHAR_MUX_FRONTS; k++)
+		if (mux->front[k].open)
+			return &mux->front[k].chr;
+	return &mux->front[0].chr;
 }
 
 /* ---- The devices' side ---- */
@@ -32,7 +41,7 @@ static void front_accept_input(struct chardev *chr)
 {
 	struct char_mux *mux = mux_of(chr);
 
-	if (chr == &mux->front[mux->focus].chr)
+	if (chr == focus(mux))
 		chardev_accept_input(mux->back);
 }
 
@@ -40,10 +49,7 @@ static void front_guest_open(struct chardev *chr, bool open)
 {
 	struct char_mux *mux = mux_of(chr);
 
-	if (open)
-		mux->focus = (unsigned)(LM_CONTAINER_OF(chr, struct front, chr) - mux->front);
-	else
-		mux->focus = 0;
+	LM_CONTAINER_OF(chr, struct front, chr)->open = open;
 	chardev_accept_input(mux->back);
 }
 
@@ -53,10 +59,10 @@ static bool front_size(struct chardev *chr, uint16_t *cols, uint16_t *rows)
 }
 
 static const struct chardev_ops front_ops = {
-	.write = front_write,
-	.accept_input = front_accept_input,
-	.guest_open = front_guest_open,
-	.size = front_size,
+    .write = front_write,
+    .accept_input = front_accept_input,
+    .guest_open = front_guest_open,
+    .size = front_size,
 };
 
 /* ---- The terminal's side ---- */
@@ -65,14 +71,14 @@ static size_t back_can_receive(void *opaque)
 {
 	struct char_mux *mux = opaque;
 
-	return chardev_can_receive(&mux->front[mux->focus].chr);
+	return chardev_can_receive(focus(mux));
 }
 
 static void back_receive(void *opaque, const uint8_t *bytes, size_t len)
 {
 	struct char_mux *mux = opaque;
 
-	chardev_receive(&mux->front[mux->focus].chr, bytes, len);
+	chardev_receive(focus(mux), bytes, len);
 }
 
 static void back_writable(void *opaque)
@@ -92,10 +98,10 @@ static void back_event(void *opaque, enum chardev_event event)
 }
 
 static const struct chardev_user back_user = {
-	.can_receive = back_can_receive,
-	.receive = back_receive,
-	.writable = back_writable,
-	.event = back_event,
+    .can_receive = back_can_receive,
+    .receive = back_receive,
+    .writable = back_writable,
+    .event = back_event,
 };
 
 int char_mux_open(struct char_mux **out, struct chardev *back, struct lm_err *err)

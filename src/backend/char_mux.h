@@ -1,6 +1,8 @@
 /*
- * One terminal for two devices: the serial port and the virtio console. Output of both goes to the
- * terminal; input goes to the device that the guest opened last.
+ * One terminal for two devices: the serial port (front 0) and the virtio console. Output of both
+ * goes to the terminal; input goes to the first that the guest has open, and to the serial port
+ * while none is: firmware polls it. (Linux opens a virtio console as soon as it finds one, whether
+ * or not somebody will read it; so the serial port, which is opened by its user, comes first.)
  */
 #ifndef LM_BACKEND_CHAR_MUX_H
 #define LM_BACKEND_CHAR_MUX_H

@@ -169,10 +169,13 @@ static void write_thr(struct uart *u, uint8_t c)
 	flush(u);
 }
 
+/* A driver wants receive interrupts while somebody has its terminal open. */
 static void write_ier(struct uart *u, uint8_t v)
 {
 	if (v & ~u->ier & IER_THR_EMPTY && !u->tx_count)
 		u->thr_empty_pending = true;
+	if ((v ^ u->ier) & IER_RX)
+		chardev_guest_open(u->chr, v & IER_RX);
 	u->ier = v & IER_ALL;
 }
 
@@ -344,6 +347,7 @@ static const struct chardev_user user = {can_receive, receive, writable, event};
 
 void uart_reset(struct uart *u)
 {
+	write_ier(u, 0);
 	u->ier = u->fcr = u->lcr = u->mcr = u->scr = 0;
 	u->msr = MSR_CTS | MSR_DSR | MSR_DCD;
 	u->divisor = 1;
