@@ -130,9 +130,10 @@ static void device_write_any(struct x86_cpu *c, gpa_t gpa, uint64_t value, unsig
 
 /* ---- Pieces within one page, already known to be permitted or not ---- */
 
-static void check_alignment(struct x86_cpu *c, gva_t gva, unsigned size)
+/* #AC is for a program's own accesses: not for those to descriptor tables, TSS or event stacks. */
+static void check_alignment(struct x86_cpu *c, unsigned set, gva_t gva, unsigned size)
 {
-	bool checked = c->s.cr0 & CR0_AM && c->s.rflags & FLAG_AC && c->cpl == 3;
+	bool checked = c->s.cr0 & CR0_AM && c->s.rflags & FLAG_AC && set == TLB_USER;
 
 	if (checked && is_pow2(size) && gva.v & (size - 1))
 		x86_raise_error(c, VEC_AC, 0);
@@ -167,7 +168,7 @@ static uint64_t slow_read(struct x86_cpu *c, unsigned set, gva_t gva, unsigned s
 	gpa_t gpa;
 
 	if (c->access_checks)
-		check_alignment(c, gva, size);
+		check_alignment(c, set, gva, size);
 	mmu_translate(c, gva, access, set, &gpa);
 	if (low < size)
 		mmu_translate(c, next, access, set, &gpa);
@@ -186,7 +187,7 @@ static void slow_write(struct x86_cpu *c, unsigned set, gva_t gva, uint64_t valu
 	gpa_t gpa;
 
 	if (c->access_checks)
-		check_alignment(c, gva, size);
+		check_alignment(c, set, gva, size);
 	mmu_translate(c, gva, ACCESS_WRITE, set, &gpa);
 	if (low < size)
 		mmu_translate(c, next, ACCESS_WRITE, set, &gpa);
@@ -412,7 +413,7 @@ static void check_block(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_acc
 	if (LM_LIKELY(!c->access_checks && within_page(gva, len)))
 		return;
 	if (c->access_checks)
-		check_alignment(c, gva, len);
+		check_alignment(c, set_of(c), gva, len);
 	lin_probe(c, gva, len, access);
 	if (c->access_checks)
 		debug_data_access(c, gva, len, access);
