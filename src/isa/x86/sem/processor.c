@@ -102,12 +102,12 @@ static void check_fsgsbase(struct x86_cpu *c)
 static void read_base(struct x86_cpu *c, const struct insn *i, unsigned sreg)
 {
 	check_fsgsbase(c);
-	gpr_write(c, i->op[0].reg, c->s.seg[sreg].base, i->osz);
+	gpr_write(c, i->op[0].reg, c->s.seg[sreg].base, i->op[0].size);
 }
 
 static void write_base(struct x86_cpu *c, const struct insn *i, unsigned sreg)
 {
-	uint64_t base = gpr_read(c, i->op[0].reg, i->osz);
+	uint64_t base = gpr_read(c, i->op[0].reg, i->op[0].size);
 
 	check_fsgsbase(c);
 	if (!x86_canonical(base))
