@@ -61,7 +61,7 @@ static void repeat(struct x86_cpu *c, const struct insn *i, iteration_fn once, b
 		c->repeat = true;
 }
 
-/* ---- Single iterations ---- */
+/* ---- Single iterations. CMPS reads (E)DI first, as processors do: the faults show it. ---- */
 
 static void movs_once(struct x86_cpu *c, const struct insn *i)
 {
@@ -92,8 +92,8 @@ static void lods_once(struct x86_cpu *c, const struct insn *i)
 static void cmps_once(struct x86_cpu *c, const struct insn *i)
 {
 	unsigned size = element_size(i);
-	uint64_t a = seg_read(c, i->seg, index_read(c, i, RSI), size);
 	uint64_t b = seg_read(c, ES, index_read(c, i, RDI), size);
+	uint64_t a = seg_read(c, i->seg, index_read(c, i, RSI), size);
 
 	flags_sub(c, a, b, a - b, size);
 	index_add(c, i, RSI, step(c, size));
@@ -135,7 +135,7 @@ static void copy_elements(uint8_t *to, const uint8_t *from, uint64_t bytes, unsi
 		return;
 	}
 	for (uint64_t k = 0; k < bytes; k += size)
-		memcpy(to + k, from + k, size);
+		le_store(to + k, le_load(from + k, size), size); /* an element may overlap its copy */
 }
 
 static bool movs_block(struct x86_cpu *c, const struct insn *i)
