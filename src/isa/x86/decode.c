@@ -239,7 +239,14 @@ static void set_register(struct operand *o, ZydisRegister r)
 	}
 }
 
-static void set_memory(struct insn *i, const ZydisDecodedOperandMem *m)
+/* SIB with mod 0 and base 101 has no base whatever REX.B says; Zydis 4.0 forgets so after a 67 prefix. */
+static bool sib_without_base(const ZydisDecodedInstruction *z)
+{
+	return z->attributes & ZYDIS_ATTRIB_HAS_SIB && !z->raw.modrm.mod && z->raw.sib.base == 5;
+}
+
+static void set_memory(struct insn *i, const ZydisDecodedInstruction *z,
+		       const ZydisDecodedOperandMem *m)
 {
 	ZydisRegisterClass index_class = ZydisRegisterGetClass(m->index);
 
@@ -249,6 +256,10 @@ static void set_memory(struct insn *i, const ZydisDecodedOperandMem *m)
 			   : gpr_number(m->index);
 	i->scale = m->scale ? m->scale : 1;
 	i->disp = m->disp.value;
+	if (sib_without_base(z)) {
+		i->base = REG_NONE;
+		i->disp = z->raw.disp.value;
+	}
 	i->seg = (uint8_t)(m->segment - ZYDIS_REGISTER_ES);
 }
 
@@ -260,7 +271,8 @@ static void set_immediate(struct insn *i, const ZydisDecodedOperandImm *imm, boo
 		i->imm = imm->value.u;
 }
 
-static void set_operand(struct insn *i, unsigned n, const ZydisDecodedOperand *z, bool *have_imm)
+static void set_operand(struct insn *i, unsigned n, const ZydisDecodedInstruction *instruction,
+			const ZydisDecodedOperand *z, bool *have_imm)
 {
 	struct operand *o = &i->op[n];
 
@@ -271,7 +283,7 @@ static void set_operand(struct insn *i, unsigned n, const ZydisDecodedOperand *z
 		break;
 	case ZYDIS_OPERAND_TYPE_MEMORY:
 		o->kind = OPK_MEM;
-		set_memory(i, &z->mem);
+		set_memory(i, instruction, &z->mem);
 		break;
 	case ZYDIS_OPERAND_TYPE_POINTER:
 		o->kind = OPK_FAR;
@@ -426,6 +438,23 @@ static void set_fields(struct insn *i, const ZydisDecodedInstruction *z)
 	i->seg = DS;
 }
 
+/*
+ * 90 with REX.B is XCHG even after F3 (SDM vol. 2 PAUSE), where Zydis 4.0 says PAUSE: it is asked
+ * again with a prefix in place of F3 that means nothing there.
+ */
+static ZyanStatus decode_bytes(const ZydisDecoder *d, const uint8_t *bytes, unsigned avail,
+			       ZydisDecodedInstruction *z, ZydisDecodedOperand *ops)
+{
+	ZyanStatus s = ZydisDecoderDecodeFull(d, bytes, avail, z, ops);
+	uint8_t without[INSN_MAX_LENGTH];
+
+	if (!ZYAN_SUCCESS(s) || z->mnemonic != ZYDIS_MNEMONIC_PAUSE || !z->raw.rex.B)
+		return s;
+	for (unsigned k = 0; k < z->length; k++)
+		without[k] = bytes[k] == 0xf3 ? 0x3e : bytes[k];
+	return ZydisDecoderDecodeFull(d, without, z->length, z, ops);
+}
+
 enum decode_status insn_decode(struct insn *i, const uint8_t *bytes, unsigned avail,
 			       enum x86_code_size size, bool real_mode,
 			       const struct x86_model *model)
@@ -436,14 +465,14 @@ enum decode_status insn_decode(struct insn *i, const uint8_t *bytes, unsigned av
 	ZyanStatus s;
 
 	memset(i, 0, sizeof(*i));
-	s = ZydisDecoderDecodeFull(decoder_for(size, real_mode), bytes, avail, &z, ops);
+	s = decode_bytes(decoder_for(size, real_mode), bytes, avail, &z, ops);
 	if (!ZYAN_SUCCESS(s))
 		return status_of(s);
 	set_fields(i, &z);
 	memcpy(i->bytes, bytes, z.length);
 	i->op_count = (uint8_t)LM_MIN(z.operand_count_visible, INSN_MAX_OPS);
 	for (unsigned n = 0; n < i->op_count; n++)
-		set_operand(i, n, &ops[n], &have_imm);
+		set_operand(i, n, &z, &ops[n], &have_imm);
 	set_implicit_segment(i, &z, ops);
 	i->guard = guard_of(i, &z);
 	i->exec = semantics_of(i, &z);
