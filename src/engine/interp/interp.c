@@ -181,7 +181,8 @@ static struct run *find_run(struct x86_cpu *c, unsigned offset, const uint8_t *p
 	r->first = in->pool_used;
 	r->count = decode_run(c, &in->pool[r->first], p, room);
 	in->pool_used += r->count;
-	r->key = key;
+	if (r->count) /* an empty run's place in the pool is the next run's */
+		r->key = key;
 	return r;
 }
 
