@@ -354,6 +354,9 @@ static uint8_t x87_guard(ZydisMnemonic m)
 	case ZYDIS_MNEMONIC_FNSTSW:
 	case ZYDIS_MNEMONIC_FNSTENV:
 	case ZYDIS_MNEMONIC_FNSAVE:
+	case ZYDIS_MNEMONIC_FENI8087_NOP:
+	case ZYDIS_MNEMONIC_FDISI8087_NOP:
+	case ZYDIS_MNEMONIC_FSETPM287_NOP:
 		return GUARD_X87;
 	default:
 		return GUARD_X87 | GUARD_MF;
@@ -399,6 +402,8 @@ static uint8_t guard_of(const struct insn *i, const ZydisDecodedInstruction *z)
 	default:
 		break;
 	}
+	if (has_operand(i, OPK_ST)) /* FCOMI and its kin are in a set of integer instructions */
+		return x87_guard(z->mnemonic);
 	if (stateless_sse(z))
 		return 0;
 	if (has_operand(i, OPK_MMX) || z->mnemonic == ZYDIS_MNEMONIC_EMMS)
