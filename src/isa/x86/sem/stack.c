@@ -81,7 +81,7 @@ void stack_enter(struct x86_cpu *c, const struct insn *i)
 		sp = copy_display(c, sp, level, frame, size);
 	sp = (sp - i->imm) & mask;
 	/* The new top must be writable: the next push must not be the first to fault. */
-	lin_probe(c, x86_linear(c, SS, sp, size, ACCESS_WRITE), size, ACCESS_WRITE);
+	lin_read_rmw(c, x86_linear(c, SS, sp, size, ACCESS_WRITE), size);
 	gpr_write(c, RBP, frame, size);
 	gpr_write(c, RSP, sp, c->stack_size);
 }
