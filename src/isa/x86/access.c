@@ -408,12 +408,29 @@ void lin_probe(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_access acces
 	}
 }
 
+/* What #AC wants of an operand of this size (SDM vol. 3A table 6-7). */
+static unsigned block_alignment(unsigned len)
+{
+	switch (len) {
+	case 10: /* FBLD, FBSTP, FLD and FSTP m80 */
+		return 8;
+	case 14: /* x87 environment and state, by operand size */
+	case 94:
+		return 2;
+	case 28:
+	case 108:
+		return 4;
+	default: /* areas of 64 bytes and more have rules of their own */
+		return is_pow2(len) && len <= 32 ? len : 1;
+	}
+}
+
 static void check_block(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_access access)
 {
 	if (LM_LIKELY(!c->access_checks && within_page(gva, len)))
 		return;
 	if (c->access_checks)
-		check_alignment(c, set_of(c), gva, len);
+		check_alignment(c, set_of(c), gva, block_alignment(len));
 	lin_probe(c, gva, len, access);
 	if (c->access_checks)
 		debug_data_access(c, gva, len, access);
@@ -486,6 +503,27 @@ void lin_write_block(struct x86_cpu *c, gva_t gva, const void *buf, unsigned len
 		gva = gva_add(c, gva, part);
 		len -= part;
 	}
+}
+
+uint64_t lin_read_element(struct x86_cpu *c, gva_t gva, unsigned size)
+{
+	uint64_t v = 0;
+
+	if (LM_LIKELY(!c->access_checks))
+		return lin_read(c, gva, size);
+	for (unsigned k = 0; k < size; k++)
+		v |= lin_read(c, gva_add(c, gva, k), 1) << (8 * k);
+	return v;
+}
+
+void lin_write_element(struct x86_cpu *c, gva_t gva, uint64_t value, unsigned size)
+{
+	if (LM_LIKELY(!c->access_checks)) {
+		lin_write(c, gva, value, size);
+		return;
+	}
+	for (unsigned k = 0; k < size; k++)
+		lin_write(c, gva_add(c, gva, k), value >> (8 * k) & 0xff, 1);
 }
 
 uint8_t *lin_host(struct x86_cpu *c, gva_t gva, enum mem_access access)

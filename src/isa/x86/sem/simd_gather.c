@@ -24,8 +24,8 @@ static uint64_t load_element(struct x86_cpu *c, const struct insn *i, struct gat
 {
 	uint64_t offset = element_offset(c, i, shape.index, k);
 
-	return lin_read(c, x86_linear(c, i->seg, offset, shape.element, ACCESS_READ),
-			shape.element);
+	return lin_read_element(c, x86_linear(c, i->seg, offset, shape.element, ACCESS_READ),
+				shape.element);
 }
 
 static void gather(struct x86_cpu *c, const struct insn *i, struct gather_shape shape)

@@ -63,7 +63,7 @@ static void load_masked(struct x86_cpu *c, const struct insn *i, unsigned size)
 	for (unsigned k = 0; k < i->vlen / size; k++) {
 		if (!element_selected(mask, k, size))
 			continue;
-		element = lin_read(c, element_address(c, i, k, size, ACCESS_READ), size);
+		element = lin_read_element(c, element_address(c, i, k, size, ACCESS_READ), size);
 		memcpy(v.b + k * size, &element, size);
 	}
 	vec_write(c, i, &v);
@@ -81,8 +81,8 @@ static void store_masked(struct x86_cpu *c, const struct insn *i, unsigned size)
 				  ACCESS_WRITE);
 	for (unsigned k = 0; k < count; k++)
 		if (element_selected(mask, k, size))
-			lin_write(c, element_address(c, i, k, size, ACCESS_WRITE),
-				  le_load(data->b + k * size, size), size);
+			lin_write_element(c, element_address(c, i, k, size, ACCESS_WRITE),
+					  le_load(data->b + k * size, size), size);
 }
 
 static void move_masked(struct x86_cpu *c, const struct insn *i, unsigned size)
