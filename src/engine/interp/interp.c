@@ -75,14 +75,15 @@ static inline bool unchanged(const struct insn *i, const uint8_t *p, unsigned ro
 	return !((now ^ then) << (64 - 8 * i->length));
 }
 
-static void finish_decode(struct x86_cpu *c, struct insn *i, enum decode_status status)
+/* What no decoder knows is kept with all the bytes there are, so that other bytes are not taken for it. */
+static void finish_decode(struct x86_cpu *c, struct insn *i, enum decode_status status, unsigned room)
 {
 	if (status == DECODE_TOO_LONG)
 		x86_raise_gp(c, 0);
 	if (status == DECODE_UNDEFINED) {
 		i->exec = undefined;
 		i->guard = 0;
-		i->length = i->length ? i->length : 1;
+		i->length = i->length ? i->length : (uint8_t)LM_MIN(room, INSN_MAX_LENGTH);
 	}
 }
 
@@ -115,7 +116,7 @@ static const struct insn *fetch_slowly(struct x86_cpu *c, uint64_t linear, unsig
 			memcpy(bytes + room, p, INSN_MAX_LENGTH - room);
 	}
 	status = decode(c, &in->page_crosser, bytes, INSN_MAX_LENGTH);
-	finish_decode(c, &in->page_crosser, status);
+	finish_decode(c, &in->page_crosser, status, INSN_MAX_LENGTH);
 	return &in->page_crosser;
 }
 
@@ -155,7 +156,7 @@ static uint32_t decode_run(struct x86_cpu *c, struct insn *i, const uint8_t *p, 
 
 		if (status == DECODE_MORE || (status == DECODE_TOO_LONG && count))
 			break;
-		finish_decode(c, i, status);
+		finish_decode(c, i, status, room);
 		count++;
 		if (ends_run(i) || i->length > room)
 			break;

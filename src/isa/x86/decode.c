@@ -471,8 +471,10 @@ enum decode_status insn_decode(struct insn *i, const uint8_t *bytes, unsigned av
 
 	memset(i, 0, sizeof(*i));
 	s = decode_bytes(decoder_for(size, real_mode), bytes, avail, &z, ops);
-	if (!ZYAN_SUCCESS(s))
+	if (!ZYAN_SUCCESS(s)) {
+		memcpy(i->bytes, bytes, LM_MIN(avail, INSN_MAX_LENGTH));
 		return status_of(s);
+	}
 	set_fields(i, &z);
 	memcpy(i->bytes, bytes, z.length);
 	i->op_count = (uint8_t)LM_MIN(z.operand_count_visible, INSN_MAX_OPS);
