@@ -152,12 +152,12 @@ static bool movs_block(struct x86_cpu *c, const struct insn *i)
 	if (i->seg >= FS && c->code_size != CODE_64)
 		return false;
 	src = x86_linear(c, i->seg, si, size, ACCESS_READ);
+	from = lin_host(c, src, ACCESS_READ);
 	dst = x86_linear(c, ES, di, size, ACCESS_WRITE);
 	n = elements_in_page(i, si, src.v, count, size);
 	n = elements_in_page(i, di, dst.v, n, size);
 	if (n < 2)
 		return false;
-	from = lin_host(c, src, ACCESS_READ);
 	to = lin_host(c, dst, ACCESS_WRITE);
 	if (!from || !to)
 		return false;
