@@ -76,7 +76,7 @@ void simd_vcvtps2ph(struct x86_cpu *c, const struct insn *i)
 		r.w[k] = fp_f32_to_f16(&env, v.d[k], mode);
 	if (i->op[0].kind == OPK_MEM) {
 		gva = mem_operand(c, i, i->op[0].size, ACCESS_WRITE);
-		lin_probe(c, gva, i->op[0].size, ACCESS_WRITE);
+		lin_probe_aligned(c, gva, i->op[0].size, ACCESS_WRITE);
 	}
 	simd_fp_finish(c, &env);
 	if (i->op[0].kind == OPK_MEM)
