@@ -363,6 +363,15 @@ static uint8_t x87_guard(ZydisMnemonic m)
 	}
 }
 
+static bool is_x87_opcode(const ZydisDecodedInstruction *z)
+{
+	bool escape = z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && z->opcode >= 0xd8 &&
+		      z->opcode <= 0xdf;
+
+	return (escape && z->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY) ||
+	       z->mnemonic == ZYDIS_MNEMONIC_FWAIT;
+}
+
 /* Integer work that lives in SSE's opcode space and touches no SSE state. */
 static bool stateless_sse(const ZydisDecodedInstruction *z)
 {
@@ -383,11 +392,9 @@ static uint8_t guard_of(const struct insn *i, const ZydisDecodedInstruction *z)
 {
 	uint8_t guard = 0;
 
-	switch (z->meta.isa_set) {
-	case ZYDIS_ISA_SET_X87:
-	case ZYDIS_ISA_SET_FCMOV:
-	case ZYDIS_ISA_SET_SSE3X87:
+	if (is_x87_opcode(z)) /* Zydis' sets do not tell: FCOMI and FISTTP m32 are in others */
 		return x87_guard(z->mnemonic);
+	switch (z->meta.isa_set) {
 	case ZYDIS_ISA_SET_FXSAVE:
 	case ZYDIS_ISA_SET_FXSAVE64:
 		return GUARD_X87;
@@ -402,8 +409,6 @@ static uint8_t guard_of(const struct insn *i, const ZydisDecodedInstruction *z)
 	default:
 		break;
 	}
-	if (has_operand(i, OPK_ST)) /* FCOMI and its kin are in a set of integer instructions */
-		return x87_guard(z->mnemonic);
 	if (stateless_sse(z))
 		return 0;
 	if (has_operand(i, OPK_MMX) || z->mnemonic == ZYDIS_MNEMONIC_EMMS)
