@@ -1,0 +1,388 @@
+#include "known.h"
+
+#include <Zydis/Zydis.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "sandbox.h"
+
+/* ---- The memory operand ---- */
+
+/* BT and its kin with a register index: bytes between the operand's address and the bit's. */
+static uint64_t bit_string_offset(const struct oracle_case *c)
+{
+	const struct insn *i = &c->insn;
+	unsigned size = i->op[0].size;
+	int64_t index;
+
+	if (i->opcode_map != ZYDIS_OPCODE_MAP_0F || (i->opcode & ~0x18) != 0xa3 || i->vex)
+		return 0;
+	index = sign_extend_bytes(c->in.gpr[i->op[1].reg], size);
+	return (uint64_t)((index >> (size == 2 ? 4 : size == 4 ? 5 : 6)) * (int64_t)size);
+}
+
+static uint64_t operand_address(const struct oracle_case *c)
+{
+	const struct insn *i = &c->insn;
+	uint64_t a = (uint64_t)i->disp + bit_string_offset(c);
+
+	if (i->base == REG_RIP)
+		a += c->in.rip + i->length;
+	else if (i->base != REG_NONE)
+		a += c->in.gpr[i->base];
+	if (i->index != REG_NONE)
+		a += c->in.gpr[i->index] * i->scale;
+	a &= mask_bytes(i->asz);
+	return a + (i->seg == FS ? c->in.fs_base : i->seg == GS ? c->in.gs_base : 0);
+}
+
+static bool in_data(uint64_t address, unsigned bytes)
+{
+	return address >= BOX_DATA && address + bytes <= BOX_DATA + BOX_DATA_BYTES;
+}
+
+/* ---- MXCSR_MASK (SDM vol. 1 §11.6.6): AMD hosts have MXCSR.MM, bit 17 ---- */
+
+#define MXCSR_MASK_AT 28
+#define MXCSR_MM      0x20000u
+
+static bool saves_mxcsr_mask(unsigned mnemonic)
+{
+	switch (mnemonic) {
+	case ZYDIS_MNEMONIC_FXSAVE:
+	case ZYDIS_MNEMONIC_FXSAVE64:
+	case ZYDIS_MNEMONIC_XSAVE:
+	case ZYDIS_MNEMONIC_XSAVE64:
+	case ZYDIS_MNEMONIC_XSAVEC:
+	case ZYDIS_MNEMONIC_XSAVEC64:
+	case ZYDIS_MNEMONIC_XSAVEOPT:
+	case ZYDIS_MNEMONIC_XSAVEOPT64:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void adopt_mxcsr_mask(const struct oracle_case *c, uint8_t *host_data,
+			     const uint8_t *engine_data)
+{
+	uint64_t at = operand_address(c) + MXCSR_MASK_AT;
+	uint32_t host, engine;
+
+	if (!in_data(at, 4))
+		return;
+	memcpy(&host, host_data + (at - BOX_DATA), 4);
+	memcpy(&engine, engine_data + (at - BOX_DATA), 4);
+	if (host == (engine | MXCSR_MM))
+		memcpy(host_data + (at - BOX_DATA), &engine, 4);
+}
+
+/* ---- Flags and codes that vendors treat differently ---- */
+
+/* Intel pushes RF between two iterations (SDM vol. 3B §17.3.1.1), AMD does not. */
+static void ignore_rf_within_repeat(const struct oracle_case *c, struct outcome *host,
+				    const struct outcome *engine)
+{
+	if (c->insn.rep != REP_NONE && host->excepted && host->vector == VEC_DB)
+		host->after.rflags = (host->after.rflags & ~(uint64_t)FLAG_RF) |
+				     (engine->after.rflags & FLAG_RF);
+}
+
+#define CODE_C0    0x0100u
+#define CODE_C1    0x0200u
+#define CODE_C2    0x0400u
+#define CODE_C3    0x4000u
+#define CODES_ALL  (CODE_C0 | CODE_C1 | CODE_C2 | CODE_C3)
+#define FSW_BEFORE 0x07u /* IE, DE, ZE: raised before a result exists */
+
+/* x87 condition codes: undefined by SDM vol. 2, or defined and left alone by AMD. */
+static const struct {
+	uint16_t mnemonic, codes;
+} open_codes[] = {
+	{ ZYDIS_MNEMONIC_FCOMI, CODE_C1 }, /* cleared by Intel only */
+	{ ZYDIS_MNEMONIC_FCOMIP, CODE_C1 },
+	{ ZYDIS_MNEMONIC_FUCOMI, CODE_C1 },
+	{ ZYDIS_MNEMONIC_FUCOMIP, CODE_C1 },
+	{ ZYDIS_MNEMONIC_FCMOVB, CODES_ALL }, /* undefined unless the stack underflows */
+	{ ZYDIS_MNEMONIC_FCMOVBE, CODES_ALL },
+	{ ZYDIS_MNEMONIC_FCMOVE, CODES_ALL },
+	{ ZYDIS_MNEMONIC_FCMOVNB, CODES_ALL },
+	{ ZYDIS_MNEMONIC_FCMOVNBE, CODES_ALL },
+	{ ZYDIS_MNEMONIC_FCMOVNE, CODES_ALL },
+	{ ZYDIS_MNEMONIC_FCMOVNU, CODES_ALL },
+	{ ZYDIS_MNEMONIC_FCMOVU, CODES_ALL },
+	{ ZYDIS_MNEMONIC_FFREE, CODES_ALL }, /* undefined */
+	{ ZYDIS_MNEMONIC_FFREEP, CODES_ALL }, /* undocumented */
+};
+
+static uint16_t open_codes_of(const struct oracle_case *c, const struct outcome *host)
+{
+	const struct xsave_image *x = &host->after.fp;
+	unsigned m = c->insn.mnemonic;
+
+	/* After an unmasked one Intel keeps the codes, AMD clears C1 and lets comparisons set theirs. */
+	if (x->fsw & ~x->fcw & FSW_BEFORE)
+		return CODES_ALL;
+	/* FPREM: C0, C3 and C1 belong to a quotient that does not exist. */
+	if ((m == ZYDIS_MNEMONIC_FPREM || m == ZYDIS_MNEMONIC_FPREM1) && x->fsw & 1)
+		return CODES_ALL;
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(open_codes); k++)
+		if (open_codes[k].mnemonic == m)
+			return open_codes[k].codes;
+	return 0;
+}
+
+static void ignore_open_codes(const struct oracle_case *c, struct outcome *host,
+			      const struct outcome *engine)
+{
+	uint16_t codes = c->insn.guard & GUARD_X87 ? open_codes_of(c, host) : 0;
+
+	host->after.fp.fsw = (uint16_t)((host->after.fp.fsw & ~codes) |
+					(engine->after.fp.fsw & codes));
+}
+
+static bool is_maskmov(const struct oracle_case *c)
+{
+	unsigned m = c->insn.mnemonic;
+
+	return m == ZYDIS_MNEMONIC_MASKMOVQ || m == ZYDIS_MNEMONIC_MASKMOVDQU ||
+	       m == ZYDIS_MNEMONIC_VMASKMOVDQU;
+}
+
+/* The operand is more than one access for any processor. */
+static bool is_area(const struct oracle_case *c)
+{
+	const struct operand *o = &c->insn.op[0];
+
+	if (!c->insn.op_count || o->kind != OPK_MEM)
+		return false;
+	return o->size > 32 || (o->size > 8 && c->insn.guard & GUARD_X87);
+}
+
+/* Which byte of an area CR2 names is not said; its page is. */
+static void ignore_place_in_area(const struct oracle_case *c, struct outcome *host,
+				 const struct outcome *engine)
+{
+	if ((is_area(c) || is_maskmov(c)) && host->excepted && host->vector == VEC_PF &&
+	    (host->cr2 ^ engine->cr2) < 4096)
+		host->cr2 = engine->cr2;
+}
+
+/* ---- Reasons to leave a case out ---- */
+
+static bool excepted_with(const struct outcome *o, enum x86_vector vector)
+{
+	return o->excepted && o->vector == vector;
+}
+
+/* Both raise #GP for other reserved bits of MXCSR; this one only the model has reserved. */
+static bool loads_mm(const struct oracle_case *c, const struct outcome *host,
+		     const struct outcome *engine)
+{
+	return !host->excepted && host->after.fp.mxcsr & MXCSR_MM && excepted_with(engine, VEC_GP);
+}
+
+static bool is_dr4_or_dr5(const struct oracle_case *c, const struct outcome *host,
+			  const struct outcome *engine)
+{
+	return c->insn.opcode_map == ZYDIS_OPCODE_MAP_0F && (c->insn.opcode | 2) == 0x23 &&
+	       excepted_with(host, VEC_GP) && excepted_with(engine, VEC_UD);
+}
+
+static bool is_misaligned_sha(const struct oracle_case *c, const struct outcome *host,
+			      const struct outcome *engine)
+{
+	unsigned m = c->insn.mnemonic;
+	bool sha = (m >= ZYDIS_MNEMONIC_SHA1MSG1 && m <= ZYDIS_MNEMONIC_SHA256RNDS2);
+
+	return sha && excepted_with(engine, VEC_GP) && operand_address(c) & 15 &&
+	       !excepted_with(host, VEC_GP);
+}
+
+static bool is_cut_ud(const struct oracle_case *c, const struct outcome *host,
+		      const struct outcome *engine)
+{
+	return (c->insn.mnemonic == ZYDIS_MNEMONIC_UD0 || c->insn.mnemonic == ZYDIS_MNEMONIC_UD1) &&
+	       excepted_with(host, VEC_UD) && excepted_with(engine, VEC_PF);
+}
+
+static bool misaligned_over_the_border(const struct oracle_case *c, const struct outcome *host,
+				       const struct outcome *engine)
+{
+	return excepted_with(host, VEC_GP) && excepted_with(engine, VEC_SS) && c->insn.seg == SS &&
+	       operand_address(c) & 15;
+}
+
+static bool is_ac_or_gp(const struct oracle_case *c, const struct outcome *host,
+			const struct outcome *engine)
+{
+	return excepted_with(host, VEC_AC) && excepted_with(engine, VEC_GP) &&
+	       c->in.rflags & FLAG_AC && operand_address(c) & 15;
+}
+
+static bool is_mmx_conversion(const struct oracle_case *c, const struct outcome *host,
+			      const struct outcome *engine)
+{
+	return c->insn.op_count && c->insn.op[0].kind == OPK_MMX && c->insn.guard & GUARD_SSE &&
+	       excepted_with(host, VEC_XM) && excepted_with(engine, VEC_XM);
+}
+
+static bool is_maskmov_fault(const struct oracle_case *c, const struct outcome *host,
+			     const struct outcome *engine)
+{
+	bool same = engine->excepted && host->vector == engine->vector;
+
+	return is_maskmov(c) && host->excepted && host->vector != VEC_DB && !same;
+}
+
+/* Both operands fault: with REP the source is first, without it the destination. */
+static bool is_cmps_fault(const struct oracle_case *c, const struct outcome *host,
+			  const struct outcome *engine)
+{
+	bool cmps = c->insn.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (c->insn.opcode | 1) == 0xa7;
+	bool same = host->vector == engine->vector &&
+		    (host->vector != VEC_PF || host->cr2 == engine->cr2);
+
+	return cmps && host->excepted && engine->excepted && !same;
+}
+
+static bool is_empty_port_repeat(const struct oracle_case *c, const struct outcome *host,
+				 const struct outcome *engine)
+{
+	return c->insn.rep != REP_NONE && (c->insn.opcode & ~3) == 0x6c &&
+	       !(c->in.gpr[RCX] & mask_bytes(c->insn.asz)) && excepted_with(host, VEC_GP);
+}
+
+static bool is_maskmovq_fault(const struct oracle_case *c, const struct outcome *host,
+			      const struct outcome *engine)
+{
+	return c->insn.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ && host->excepted && engine->excepted &&
+	       host->vector == engine->vector;
+}
+
+#define XSAVE_AREA 832
+
+/* A page fault on one side, because only a part of the area is needed or can be reached. */
+static bool is_area_fault(const struct oracle_case *c, const struct outcome *host,
+			  const struct outcome *engine)
+{
+	uint64_t at = operand_address(c);
+	unsigned size = c->insn.op[0].size;
+
+	return is_area(c) && (excepted_with(host, VEC_PF) || excepted_with(engine, VEC_PF)) &&
+	       (at & 0xfff) + (size >= 512 ? XSAVE_AREA : size) > 4096;
+}
+
+static bool is_faulting_call(const struct oracle_case *c, const struct outcome *host,
+			     const struct outcome *engine)
+{
+	return c->insn.mnemonic == ZYDIS_MNEMONIC_CALL && excepted_with(engine, VEC_GP) &&
+	       host->excepted && !excepted_with(host, VEC_GP);
+}
+
+static bool is_prefixed_loop(const struct oracle_case *c, const struct outcome *host,
+			     const struct outcome *engine)
+{
+	return c->insn.rep != REP_NONE && (c->insn.mnemonic == ZYDIS_MNEMONIC_LOOPE ||
+					   c->insn.mnemonic == ZYDIS_MNEMONIC_LOOPNE);
+}
+
+static bool is_empty_fstpnce(const struct oracle_case *c, const struct outcome *host,
+			     const struct outcome *engine)
+{
+	unsigned top = c->in.fp.fsw >> 11 & 7;
+
+	return c->insn.mnemonic == ZYDIS_MNEMONIC_FSTPNCE && !(c->in.fp.ftw >> top & 1);
+}
+
+/* F2XM1 wants -1 to 1, FYL2XP1 a little less than -0.3 to 0.42 (SDM vol. 2). */
+static bool is_out_of_range(const struct oracle_case *c, const struct outcome *host,
+			    const struct outcome *engine)
+{
+	unsigned exponent = c->in.fp.st[0].se & 0x7fff;
+
+	return (c->insn.mnemonic == ZYDIS_MNEMONIC_FYL2XP1 && exponent >= 0x3ffd) ||
+	       (c->insn.mnemonic == ZYDIS_MNEMONIC_F2XM1 && exponent >= 0x3fff);
+}
+
+static bool is_wide_alignment(const struct oracle_case *c, const struct outcome *host,
+			      const struct outcome *engine)
+{
+	return c->insn.vlen == 32 && excepted_with(engine, VEC_AC) && !excepted_with(host, VEC_AC) &&
+	       !(operand_address(c) & 15);
+}
+
+static bool is_canonical(uint64_t a)
+{
+	return (uint64_t)((int64_t)(a << 16) >> 16) == a;
+}
+
+static bool is_offset_not_canonical(const struct oracle_case *c, const struct outcome *host,
+				    const struct outcome *engine)
+{
+	const struct insn *i = &c->insn;
+	uint64_t base = i->seg == FS ? c->in.fs_base : i->seg == GS ? c->in.gs_base : 0;
+
+	return base && is_canonical(operand_address(c)) && !is_canonical(operand_address(c) - base) &&
+	       excepted_with(host, VEC_GP) && !excepted_with(engine, VEC_GP);
+}
+
+static bool is_store_after_exception(const struct oracle_case *c, const struct outcome *host,
+				     const struct outcome *engine)
+{
+	const struct xsave_image *x = &engine->after.fp;
+
+	return c->insn.guard & GUARD_X87 && c->insn.op_count && c->insn.op[0].kind == OPK_MEM &&
+	       host->excepted && (!engine->excepted || engine->vector == VEC_DB) &&
+	       x->fsw & ~x->fcw & 0x3f;
+}
+
+static const struct {
+	bool (*holds)(const struct oracle_case *c, const struct outcome *host,
+		      const struct outcome *engine);
+	const char *reason;
+} rows[] = {
+	{ loads_mm, "MXCSR.MM of AMD processors was loaded" },
+	{ is_dr4_or_dr5, "DR4 or DR5 in user mode: AMD looks at the privilege first" },
+	{ is_misaligned_sha, "SHA with a misaligned operand: AMD lets it pass" },
+	{ is_cut_ud, "UD0 or UD1 at the end of a page: AMD fetches no ModRM" },
+	{ misaligned_over_the_border, "misaligned and not canonical: #GP or #SS first" },
+	{ is_ac_or_gp, "#AC instead of #GP for a misaligned FXSAVE area (SDM vol. 2 FXSAVE)" },
+	{ is_mmx_conversion, "CVT to MMX with #XM: AMD goes to MMX state first" },
+	{ is_maskmov_fault, "MASKMOV: AMD checks the whole operand, also where the mask is clear" },
+	{ is_cmps_fault, "CMPS with two operands that fault: which is first differs" },
+	{ is_maskmovq_fault, "MASKMOVQ with a fault: AMD goes to MMX state first" },
+	{ is_area_fault, "a page fault in an area of which only a part may be touched" },
+	{ is_wide_alignment, "#AC of 256-bit operands: AMD wants 16 bytes, the SDM 32" },
+	{ is_offset_not_canonical, "FS or GS with an offset that is not canonical: AMD looks at it" },
+	{ is_store_after_exception, "x87 store with an unmasked exception: AMD tries the store first" },
+	{ is_faulting_call, "CALL to a target that is not canonical: AMD pushes first" },
+	{ is_prefixed_loop, "LOOPE and LOOPNE with F3 or F2: for AMD the prefix names the condition" },
+	{ is_empty_fstpnce, "FSTPNCE of an empty register: undocumented" },
+	{ is_out_of_range, "F2XM1 or FYL2XP1 beyond their range: undefined" },
+	{ is_empty_port_repeat, "REP INS or OUTS with a count of 0: AMD checks the port first" },
+};
+
+_Static_assert(LM_ARRAY_SIZE(rows) <= KNOWN_REASONS, "known_counts");
+
+struct known_count known_counts[KNOWN_REASONS];
+
+const char *known_difference(const struct oracle_case *c, struct outcome *host, uint8_t *host_data,
+			     const struct outcome *engine, const uint8_t *engine_data)
+{
+	if (!c->decodes)
+		return NULL;
+	if (saves_mxcsr_mask(c->insn.mnemonic))
+		adopt_mxcsr_mask(c, host_data, engine_data);
+	ignore_rf_within_repeat(c, host, engine);
+	ignore_open_codes(c, host, engine);
+	ignore_place_in_area(c, host, engine);
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(rows); k++) {
+		if (!rows[k].holds(c, host, engine))
+			continue;
+		known_counts[k].reason = rows[k].reason;
+		known_counts[k].cases++;
+		return rows[k].reason;
+	}
+	return NULL;
+}
