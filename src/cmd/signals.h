@@ -9,7 +9,7 @@
  */
 void signals_catch(void (*quit)(void *opaque), void *opaque);
 
-/* Back to the defaults; quit is not called after this. */
+/* Back to what was before; quit is not called after this. */
 void signals_restore(void);
 
 #endif
