@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+"""tests/guest/boot_test.py LAMINA [CASE [DENY]]: the default guest from power-on to its end.
+
+Each case boots at least once. Exit statuses are those of `lamina run --help`.
+"""
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import termios
+import time
+
+from lamina_run import GUEST, PROMPT, main, manifest, skip, start, want
+
+LOST_COMMAND, PANIC, TIMEOUT, QUIT, RESET = 242, 246, 248, 250, 252
+
+
+def command(binary, words, *args, stdin=b"", **options):
+    """Runs a command in the guest; returns status, standard output and standard error."""
+    run = start(binary, *args, "--", *words, **options)
+    if stdin:
+        run.send(stdin)
+    status = run.finish()
+    return status, run.console, run.errors
+
+
+def shell(binary, *args, **options):
+    run = start(binary, *args, **options)
+    run.expect(PROMPT)
+    return run
+
+
+def case_status(binary):
+    """Nothing but the command's own output, and its status."""
+    release = manifest()["kernel_release"].encode()
+    want("result", command(binary, ["sh", "-c", "uname -r; exit 7"]), (7, release + b"\n", b""))
+
+
+def case_cpus(binary):
+    want("result", command(binary, ["sh", "-c", "nproc; echo message >&2; exit 3"], "--cpus", "2"),
+         (3, b"2\n", b"message\n"))
+
+
+def case_signal(binary):
+    want("result", command(binary, ["sh", "-c", "kill -9 $$"]), (128 + 9, b"", b""))
+
+
+def case_not_found(binary):
+    want("result", command(binary, ["/no/such/program"]),
+         (127, b"", b"lamina: /no/such/program: No such file or directory\n"))
+
+
+def case_pipes(binary):
+    """Bytes of every value through both directions, to the end of the input."""
+    data = b"".join(hashlib.sha512(b"%d" % n).digest() for n in range(4096))
+    status, out, err = command(binary, ["cat"], stdin=data)
+    want("status and errors", (status, err), (0, b""))
+    want("length and bytes", (len(out), out == data), (len(data), True))
+
+
+def case_closed_output(binary):
+    """Whoever reads goes away: the command gets SIGPIPE, and lamina ends."""
+    with subprocess.Popen([binary, "run", "--timeout", "400", "--", "yes"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        want("first line", process.stdout.readline(), b"y\n")
+        process.stdout.close()
+        want("status", process.wait(400), 128 + signal.SIGPIPE)
+
+
+def case_lost_command(binary):
+    status, _, err = command(binary, ["sh", "-c", "poweroff; sleep 1000"])
+    want("status", status, LOST_COMMAND)
+    want("message", b"status" in err, True)
+
+
+def case_panic(binary):
+    status, _, err = command(binary, ["sh", "-c", "echo c >/proc/sysrq-trigger"])
+    want("status", status, PANIC)
+    want("message", b"panic" in err, True)
+
+
+def case_timeout(binary):
+    status, _, err = command(binary, ["sleep", "1000"], timeout=3)
+    want("status", status, TIMEOUT)
+    want("message", b"--timeout" in err, True)
+
+
+def end_shell(binary, words, *args, wanted=0):
+    run = shell(binary, *args)
+    run.send(words + b"\n")
+    want("status", run.finish(), wanted)
+    return run
+
+
+def case_shell(binary):
+    run = shell(binary, "--cpus", "2")
+    run.send(b"echo cpus=$(nproc) $(uname -r)\n")
+    run.expect(b"cpus=2 " + manifest()["kernel_release"].encode())
+    run.send(b"poweroff\n")
+    want("status", run.finish(), 0)
+
+
+def case_shell_exit(binary):
+    end_shell(binary, b"exit")
+
+
+def case_shell_panic(binary):
+    end_shell(binary, b"echo c >/proc/sysrq-trigger", wanted=PANIC)
+
+
+def case_reboot(binary):
+    """A reset boots again, with RAM and disk as at first; then the same with --no-reboot."""
+    run = shell(binary, "--no-reboot")
+    run.send(b"touch /left-behind; sync; reboot\n")
+    want("status with --no-reboot", run.finish(), RESET)
+    run = shell(binary)
+    at = len(run.console)
+    run.send(b"reboot\n")
+    at = run.expect(PROMPT, at)
+    run.send(b"poweroff\n")
+    want("status", run.finish(), 0)
+
+
+def case_signals(binary):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        run = start(binary)
+        run.expect(PROMPT)
+        run.process.send_signal(number)
+        want(f"status after signal {number}", run.finish(), QUIT)
+
+
+def case_escape(binary):
+    """On a terminal Ctrl-A x or a signal ends the machine, and the terminal is as it was."""
+    for end in (lambda run: run.send(b"\x01x"), lambda run: run.process.terminate()):
+        run = start(binary, tty=True)
+        before = termios.tcgetattr(run.slave)
+        run.expect(PROMPT[:-1])
+        want("raw terminal", termios.tcgetattr(run.slave)[3] & termios.ICANON, 0)
+        end(run)
+        want("status", run.process.wait(60), QUIT)
+        want("terminal", termios.tcgetattr(run.slave), before)
+
+
+def case_tty(binary):
+    run = start(binary, "--tty", "--", "sh", "-c", "tty; stty size; exit 5", tty=True)
+    run.expect(b"/dev/")
+    want("status", run.finish(), 5)
+
+
+def case_disks(binary):
+    """The default guest's own disk never changes; another disk keeps what was written."""
+    cmdline = manifest()["cmdline"] + " console=ttyS0"
+    image = os.path.join(GUEST, "disk.img")
+    before = os.stat(image)
+    with tempfile.TemporaryDirectory() as folder:
+        mine, other = folder + "/mine", folder + "/other"
+        for path in (mine, other):
+            with open(path, "wb") as f:
+                f.truncate(1 << 20)
+        run = shell(binary, "--kernel", GUEST + "/vmlinux", "--initrd", GUEST + "/initrd",
+                    "--append", cmdline.replace(" rw", " ro"), "--disk", image + ",ro",
+                    "--disk", mine, "--disk", other + ",ro")
+        run.send(b"cat /sys/block/vd?/ro | tr -d '\\n'; echo ' flags'\n")
+        run.expect(b"101 flags")
+        run.send(b"echo kept >/dev/vdb; sync; poweroff\n")
+        want("status", run.finish(), 0)
+        with open(mine, "rb") as f:
+            want("disk", f.read(8), b"kept\n\0\0\0")
+        run = shell(binary)
+        run.send(b"echo lost >/file; sync; poweroff\n")
+        want("status", run.finish(), 0)
+    after = os.stat(image)
+    want("image", (after.st_mtime_ns, after.st_blocks), (before.st_mtime_ns, before.st_blocks))
+
+
+def case_stats(binary):
+    status, out, err = command(binary, ["true"], "--stats")
+    want("status and output", (status, out), (0, b""))
+    want("counters", bool(re.search(rb"\d", err)), True)
+
+
+def copy_guest(folder):
+    """For a user who may not read ours: links where the file system allows it, else copies."""
+    target = folder + "/lamina/guest/current"
+    os.makedirs(target)
+    for name in os.listdir(GUEST):
+        try:
+            os.link(os.path.realpath(os.path.join(GUEST, name)), f"{target}/{name}")
+        except OSError:
+            subprocess.run(["cp", "--sparse=always", f"{GUEST}/{name}", target], check=True)
+
+
+def case_user(binary):
+    """As an ordinary user without any right."""
+    if os.geteuid() != 0:
+        skip("not root: all other cases run as an ordinary user")
+    manifest()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        copy_guest(folder)
+        program = shutil.copy(binary, folder + "/lamina-binary")
+        status = command(program, ["id", "-u"], env={"XDG_CACHE_HOME": folder, "HOME": "/nonexistent"},
+                         wrapper=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                                  "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"])
+        want("result", status, (0, b"0\n", b""))
+
+
+def case_denied(binary, deny):
+    """Where io_uring, userfaultfd, namespaces and KVM are forbidden; the doctor says so."""
+    want("result", command(binary, ["sh", "-c", "echo here; exit 4"], wrapper=[deny]),
+         (4, b"here\n", b""))
+    out = subprocess.run([deny, binary, "doctor"], stdout=subprocess.PIPE, check=True).stdout
+    for name in (b"io_uring", b"userfaultfd"):
+        want(name, bool(re.search(rb"^%s +no " % name, out, re.MULTILINE)), True)
+    want("KVM", bool(re.search(rb"^KVM +no ", out, re.MULTILINE)), True)
+
+
+def case_clock(binary):
+    """No time decides, but a clock that stands still or races does: the guest's against the host's."""
+    start_s = time.monotonic()
+    status, out, _ = command(binary, ["sh", "-c", "read a _ </proc/uptime; sleep 2; read b _ </proc/uptime; "
+                                      "echo $a $b"])
+    want("status", status, 0)
+    first, second = map(float, out.split())
+    want("guest slept", 2 <= second - first <= time.monotonic() - start_s, True)
+
+
+main({name[5:]: case for name, case in list(globals().items()) if name.startswith("case_")}, __doc__)
