@@ -246,6 +246,7 @@ int main(void)
 	test_cr4_follows_model();
 	test_cr0_rules();
 	test_msr_values();
+	test_misc_enable();
 	test_unknown_msrs_are_counted();
 	test_tsc();
 	test_kvmclock();

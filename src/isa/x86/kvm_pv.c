@@ -154,7 +154,7 @@ static uint64_t send_ipi(struct x86_cpu *c, const uint64_t bitmap[2], unsigned w
 
 		if (!(bitmap[k / word_bits] >> (k % word_bits) & 1))
 			continue;
-		target = lapic_find(c->sys, (uint32_t)min + k);
+		target = min + k <= UINT32_MAX ? lapic_find(c->sys, (uint32_t)(min + k)) : NULL;
 		if (!target)
 			continue;
 		lapic_deliver(target, (uint8_t)icr, icr >> 8 & 7, false);
