@@ -213,7 +213,9 @@ void seg_drop_inner(struct x86_cpu *c, unsigned new_cpl)
 		bool conforming = (s->attr & (SEG_S | SEG_CODE | SEG_CONFORMING)) ==
 				  (SEG_S | SEG_CODE | SEG_CONFORMING);
 
-		if (!conforming && !(s->attr & SEG_UNUSABLE) && SEG_DPL(s->attr) < new_cpl)
-			*s = seg_null(0, 0);
+		if (!conforming && !(s->attr & SEG_UNUSABLE) && SEG_DPL(s->attr) < new_cpl) {
+			s->selector = 0;
+			s->attr = SEG_UNUSABLE;
+		}
 	}
 }

@@ -145,7 +145,7 @@ void seg_load_tr(struct x86_cpu *c, uint16_t selector);
 
 /*
  * On a return to an outer level: data segments that the new CPL may not use become null (SDM
- * vol. 3A §5.8.6).
+ * vol. 3A §5.8.6). Their bases stay, which 64-bit mode goes on using for FS and GS.
  */
 void seg_drop_inner(struct x86_cpu *c, unsigned new_cpl);
 

@@ -79,6 +79,16 @@ main:
 	btsq $62, %rax
 	EXPECT 27, GP, 0, wrfsbase %rax
 
+	/* a return to CPL 3 makes a selector of DPL 0 null; the base stays */
+	movl $DATA, %eax
+	movl %eax, %gs
+	movl $0x12345678, %eax
+	wrgsbase %rax
+	USER 28, BP, 0, rdgsbase %rdi
+	CHECK 28, %edi, 0x12345678
+	movl %gs, %eax
+	CHECK 29, %eax, 0
+
 	/* SYSCALL and SYSRET */
 	SETMSR MSR_STAR, (UCODE32 << 16 | CODE32), 0
 	movl $MSR_LSTAR, %ecx
