@@ -288,6 +288,20 @@ bp_here2:
 	CHECK 73, AT, 0b
 	movl SCRATCH + 0x10, %eax
 	CHECK 74, %eax, 5
+	movl $DATA, SCRATCH + 0x20 /* what MOV SS holds back, INT1's #DB reports */
+	movl $SCRATCH + 0x20, %eax
+	movq %rax, %dr1
+	movl $0x00f00404, %eax /* L1: reads and writes of 4 bytes */
+	movq %rax, %dr7
+	movl $0, COUNT
+	movq $1f, RESUME
+	movw SCRATCH + 0x20, %ss
+	.byte 0xf1
+0:	FAIL 90
+1:	EXPECT_DB 90, 2
+	CHECK 91, AT, 0b
+	nop
+	CHECK 92, COUNT, 1
 	movl $0x2400, %eax /* general detect */
 	movq %rax, %dr7
 	movq $1f, RESUME

@@ -1,4 +1,5 @@
 /* INT n, INT3, INTO, INT1 and IRET (SDM vol. 2, the same names). */
+#include "isa/x86/debug.h"
 #include "isa/x86/event.h"
 #include "isa/x86/sem/far.h"
 #include "isa/x86/sem/sem.h"
@@ -22,9 +23,15 @@ void int_o(struct x86_cpu *c, const struct insn *i)
 		event_deliver(c, VEC_OF, EVENT_SOFTWARE_EXC, false, 0);
 }
 
+/* Data breakpoints that MOV SS held back until now are reported by this same #DB. */
 void int_1(struct x86_cpu *c, const struct insn *i)
 {
+	uint64_t held = c->pending_db & DR6_B_ALL;
+
 	event_deliver(c, VEC_DB, EVENT_INT1, false, 0);
+	c->pending_db &= ~held;
+	if (held)
+		debug_enter(c, held);
 }
 
 /* ---- IRET ---- */
