@@ -172,6 +172,24 @@ static void test_msr_values(void)
 	CHECK(msr_name(MSR_EFER) && !msr_name(0x12345));
 }
 
+static void test_misc_enable(void)
+{
+	const uint32_t misc_enable = 0x1a0, nx = 1u << 20;
+
+	CHECK_EQ(rdmsr(misc_enable), 0x1801);
+	CHECK(msr_write(c, misc_enable, 0x1801 | MISC_ENABLE_LIMIT_CPUID));
+	CHECK_EQ(x86_cpuid(c, 0, 0).eax, 2);
+	CHECK_EQ(x86_cpuid(c, 7, 0).ebx, x86_cpuid(c, 2, 0).ebx);
+	CHECK(x86_cpuid(c, 0x80000001, 0).edx & nx);
+	CHECK(msr_write(c, misc_enable, MISC_ENABLE_XD_DISABLE));
+	CHECK_EQ(rdmsr(misc_enable), 0x1800 | MISC_ENABLE_XD_DISABLE); /* BTS, PEBS: read-only */
+	CHECK(!(x86_cpuid(c, 0x80000001, 0).edx & nx));
+	CHECK(!msr_write(c, MSR_EFER, EFER_NXE));
+	CHECK(msr_write(c, misc_enable, 0x1801));
+	CHECK(msr_write(c, MSR_EFER, EFER_NXE));
+	CHECK(msr_write(c, MSR_EFER, 0));
+}
+
 static void test_unknown_msrs_are_counted(void)
 {
 	uint64_t value;
@@ -232,6 +250,11 @@ static void test_hypercalls(void)
 	kvm_hypercall(c);
 	CHECK_EQ(c->s.gpr[RAX], 2);
 	CHECK_EQ(lapic_pending(box.sys.cpu[1]), 0x40);
+	c->s.gpr[RAX] = 10;
+	c->s.gpr[RBX] = 0xf;
+	c->s.gpr[RDX] = UINT32_MAX; /* APIC IDs do not wrap around to 0 */
+	kvm_hypercall(c);
+	CHECK_EQ(c->s.gpr[RAX], 0);
 }
 
 int main(void)

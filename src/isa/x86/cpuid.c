@@ -11,6 +11,7 @@
 
 #define SIGNATURE      0x000806f8u /* family 6, model 0x8f, stepping 8 */
 #define MAX_BASIC      0x16u
+#define MAX_LIMITED    2u /* with IA32_MISC_ENABLE's limit, for ancient systems */
 #define MAX_EXTENDED   0x80000008u
 #define CLFLUSH_BYTES  64u
 #define XSAVE_LEGACY   576u /* legacy region and header */
@@ -137,9 +138,14 @@ static uint32_t four_chars(const char *s)
 	return (uint32_t)le_load(s, 4);
 }
 
-static struct cpuid_regs leaf_vendor(void)
+static uint32_t max_basic(const struct x86_cpu *c)
 {
-	return (struct cpuid_regs){ MAX_BASIC, four_chars("Genu"), four_chars("ntel"),
+	return c->s.misc_enable & MISC_ENABLE_LIMIT_CPUID ? MAX_LIMITED : MAX_BASIC;
+}
+
+static struct cpuid_regs leaf_vendor(const struct x86_cpu *c)
+{
+	return (struct cpuid_regs){ max_basic(c), four_chars("Genu"), four_chars("ntel"),
 				    four_chars("ineI") };
 }
 
@@ -289,7 +295,7 @@ static struct cpuid_regs basic_leaf(const struct x86_cpu *c, uint32_t leaf, uint
 
 	switch (leaf) {
 	case 0:
-		return leaf_vendor();
+		return leaf_vendor(c);
 	case 1:
 		return leaf_version(c);
 	case 2: /* "no descriptors here: see leaf 4" */
@@ -359,6 +365,8 @@ static struct cpuid_regs extended_leaf(const struct x86_cpu *c, uint32_t leaf)
 	case 0x80000001:
 		if (model_has(m, F_SYSCALL) && c->code_size == CODE_64)
 			r.edx |= 1u << 11; /* Intel reports SYSCALL in 64-bit mode only */
+		if (c->s.misc_enable & MISC_ENABLE_XD_DISABLE)
+			r.edx &= ~(1u << 20);
 		return r;
 	case 0x80000002:
 	case 0x80000003:
@@ -380,5 +388,5 @@ struct cpuid_regs x86_cpuid(const struct x86_cpu *c, uint32_t leaf, uint32_t sub
 	if (leaf >> 28 == 4)
 		return hypervisor_leaf(&c->sys->model, leaf);
 	/* Out of range: Intel answers with the highest basic leaf. */
-	return basic_leaf(c, leaf <= MAX_BASIC ? leaf : MAX_BASIC, subleaf);
+	return basic_leaf(c, LM_MIN(leaf, max_basic(c)), subleaf);
 }

@@ -38,7 +38,8 @@
 #define SPEC_CTRL_BITS     UINT64_C(0x407) /* IBRS, STIBP, SSBD, BHI_DIS_S */
 #define FEATURE_CONTROL_LOCK UINT64_C(1)  /* locked, VMX off */
 #define MISC_ENABLE_RESET  UINT64_C(0x1801) /* fast strings; BTS and PEBS unavailable */
-#define MISC_ENABLE_BITS   UINT64_C(0x9)
+/* Fast strings, TM1, EIST, MONITOR, CPUID limit, xTPR, XD disable. */
+#define MISC_ENABLE_BITS   (MISC_ENABLE_LIMIT_CPUID | MISC_ENABLE_XD_DISABLE | UINT64_C(0x850009))
 #define PAT_RESET          UINT64_C(0x0007040600070406)
 #define MICROCODE_REVISION (UINT64_C(0x2b000643) << 32)
 #define MTRR_COUNT         8u
@@ -255,8 +256,8 @@ static bool write_fixed_mtrr(struct x86_cpu *c, uint32_t index, uint64_t value)
 
 static bool write_efer(struct x86_cpu *c, uint32_t index, uint64_t value)
 {
-	uint64_t allowed = EFER_SCE | EFER_LME | EFER_LMA |
-			   (model_has(&c->sys->model, F_NX) ? EFER_NXE : 0);
+	bool has_nx = model_has(&c->sys->model, F_NX) && !(c->s.misc_enable & MISC_ENABLE_XD_DISABLE);
+	uint64_t allowed = EFER_SCE | EFER_LME | EFER_LMA | (has_nx ? EFER_NXE : 0);
 	uint64_t changed = value ^ c->s.efer;
 
 	if (value & ~allowed || (changed & EFER_LME && c->s.cr0 & CR0_PG))

@@ -114,6 +114,10 @@ struct x86_table_reg {
 #define EFER_LMA       UINT64_C(0x400)
 #define EFER_NXE       UINT64_C(0x800)
 
+/* IA32_MISC_ENABLE bits that take CPUID features away. */
+#define MISC_ENABLE_LIMIT_CPUID UINT64_C(0x000400000)
+#define MISC_ENABLE_XD_DISABLE  UINT64_C(0x400000000)
+
 /* XCR0 and XSAVE components. */
 #define XCR0_X87       UINT64_C(1)
 #define XCR0_SSE       UINT64_C(2)
