@@ -340,6 +340,32 @@ static void test_interrupt_shadow_and_priority(void)
 	box_fini(&box);
 }
 
+/* Two NMIs before the first is taken are two; a third, and any while one is latched, is lost. */
+static void test_latched_nmi(void)
+{
+	start();
+	box_protected(&box, c);
+	box_set_gate(&box, c, VEC_NMI, 0x8300, 0x8e, 0);
+	c->s.interrupt_shadow = true;
+	x86_event_set(c, EV_TRAP);
+	for (int k = 0; k < 3; k++)
+		lapic_deliver(c, 0, DELIVERY_NMI, false);
+	CHECK(!event_poll(c)); /* shadow of STI */
+	CHECK_EQ(c->s.rip, 0x7000);
+	for (int k = 0; k < 3; k++) {
+		c->s.rip = 0x7000;
+		CHECK(!event_poll(c));
+		CHECK_EQ(c->s.rip, k < 2 ? 0x8300 : 0x7000);
+		if (k == 0)
+			lapic_deliver(c, 0, DELIVERY_NMI, false);
+		c->s.rip = 0x8300;
+		CHECK(!event_poll(c)); /* the handler is not interrupted */
+		CHECK_EQ(c->s.rip, 0x8300);
+		c->s.nmi_blocked = false;
+	}
+	box_fini(&box);
+}
+
 static void test_halt_and_wake(void)
 {
 	start();
@@ -395,6 +421,7 @@ int main(void)
 	test_code_breakpoint();
 	test_data_breakpoint();
 	test_interrupt_shadow_and_priority();
+	test_latched_nmi();
 	test_halt_and_wake();
 	test_extint();
 	return check_done();

@@ -68,7 +68,7 @@ void x86_cpu_reset(struct x86_cpu *c, bool init)
 	s->pv_unhalt = false;
 	s->activity = s->apic_base & APIC_BASE_BSP ? CPU_ACTIVE : CPU_WAIT_FOR_SIPI;
 	lapic_reset(c);
-	x86_event_clear(c, EV_NMI | EV_INTERRUPT | EV_SHUTDOWN | EV_UNHALT);
+	x86_event_clear(c, EV_NMI | EV_NMI_AGAIN | EV_INTERRUPT | EV_SHUTDOWN | EV_UNHALT);
 	if (!init) /* a SIPI may already follow the INIT */
 		x86_event_clear(c, EV_INIT | EV_SIPI);
 	x86_cpu_load(c);
@@ -124,7 +124,7 @@ void x86_cpu_save(struct x86_cpu *c)
 {
 	flags_get(c);
 	c->s.pending_debug = c->pending_db;
-	c->s.nmi_pending = x86_events(c) & EV_NMI;
+	c->s.nmi_pending = x86_events(c) & (EV_NMI | EV_NMI_AGAIN);
 }
 
 void x86_event_raise(struct x86_cpu *c, uint32_t bits)

@@ -28,6 +28,7 @@
 #define EV_INTERRUPT 0x001u /* the LAPIC may have a deliverable vector */
 #define EV_EXTINT    0x002u /* the PIC's INTR line is high (level, follows the line) */
 #define EV_NMI       0x004u
+#define EV_NMI_AGAIN 0x100u /* another NMI came while EV_NMI was set */
 #define EV_INIT      0x008u
 #define EV_SIPI      0x010u
 #define EV_KICK      0x020u /* leave run() with EXIT_KICKED */

@@ -193,6 +193,17 @@ static void take_debug_trap(struct x86_cpu *c)
 	event_deliver(c, VEC_DB, EVENT_EXCEPTION, false, 0);
 }
 
+/* One NMI is latched behind the one that runs; further ones are lost (SDM vol. 3A §6.7.1). */
+static void latch_nmi(struct x86_cpu *c)
+{
+	uint32_t events = x86_events(c);
+
+	if (events & EV_NMI_AGAIN && (c->s.nmi_blocked || !(events & EV_NMI))) {
+		x86_event_set(c, EV_NMI);
+		x86_event_clear(c, EV_NMI_AGAIN);
+	}
+}
+
 static void take_nmi(struct x86_cpu *c)
 {
 	x86_event_clear(c, EV_NMI);
@@ -226,7 +237,8 @@ static bool take_pending(struct x86_cpu *c)
 		take_debug_trap(c);
 		return true;
 	}
-	if (x86_events(c) & EV_NMI && !c->s.nmi_blocked && !c->s.debug_shadow) {
+	latch_nmi(c);
+	if (x86_events(c) & EV_NMI && !c->s.nmi_blocked && !c->s.interrupt_shadow) {
 		take_nmi(c);
 		return true;
 	}
@@ -329,7 +341,8 @@ bool event_wakes(struct x86_cpu *c)
 	case CPU_HALTED:
 		break;
 	}
-	if (events & EV_UNHALT || c->pending_db || (events & EV_NMI && !c->s.nmi_blocked))
+	if (events & EV_UNHALT || c->pending_db ||
+	    (events & (EV_NMI | EV_NMI_AGAIN) && !c->s.nmi_blocked))
 		return true;
 	if (!(c->s.rflags & FLAG_IF))
 		return false;

@@ -182,6 +182,14 @@ static void deliver_vector(struct x86_cpu *c, uint8_t vector, bool level)
 	x86_event_raise(c, EV_INTERRUPT);
 }
 
+/* Hardware would take the first at once and latch the second; ours may both come within one run. */
+static void deliver_nmi(struct x86_cpu *c)
+{
+	uint32_t before = __atomic_fetch_or(&c->events, EV_NMI, __ATOMIC_ACQ_REL);
+
+	x86_event_raise(c, before & EV_NMI ? EV_NMI_AGAIN : 0);
+}
+
 void lapic_deliver(struct x86_cpu *c, uint8_t vector, enum lapic_delivery_mode mode, bool level)
 {
 	switch (mode) {
@@ -190,7 +198,7 @@ void lapic_deliver(struct x86_cpu *c, uint8_t vector, enum lapic_delivery_mode m
 		deliver_vector(c, vector, level);
 		break;
 	case DELIVERY_NMI:
-		x86_event_raise(c, EV_NMI);
+		deliver_nmi(c);
 		break;
 	case DELIVERY_INIT:
 		x86_event_raise(c, EV_INIT);

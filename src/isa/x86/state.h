@@ -195,7 +195,7 @@ struct x86_state {
 
 	/* Event state between instructions. */
 	enum x86_activity activity;
-	bool interrupt_shadow;  /* after STI or MOV SS: no interrupt before the next instruction */
+	bool interrupt_shadow;  /* after STI or MOV SS: no interrupt or NMI before the next instruction */
 	bool debug_shadow;      /* after MOV SS: debug traps are held back as well */
 	bool nmi_blocked;       /* from NMI delivery to IRET */
 	bool nmi_pending;
