@@ -23,6 +23,7 @@
 #define R_DIVIDE 0x3e0
 #define DIVIDE_1 0xb
 
+#define MSR_TSC          0x10
 #define MSR_APIC_BASE    0x1b
 #define MSR_TSC_DEADLINE 0x6e0
 #define X2(reg)          (0x800 + (reg) / 16)
@@ -183,6 +184,36 @@ static void test_timer_periodic(void)
 	box_fini(&box);
 }
 
+/* Between one-shot and periodic the count goes on from where it is (SDM vol. 3A §11.5.4). */
+static void test_timer_change_of_mode(void)
+{
+	start(1);
+	lapic_mmio_write(c, R_TIMER, 0x31);
+	lapic_mmio_write(c, R_DIVIDE, DIVIDE_1);
+	lapic_mmio_write(c, R_INIT, 100000);
+	advance_to(60000);
+	lapic_mmio_write(c, R_TIMER, 0x20031);
+	CHECK_EQ(lapic_mmio_read(c, R_COUNT), 40000);
+	advance_to(100000);
+	advance_to(230000);
+	CHECK_EQ(receivers(0x31), 1);
+	lapic_mmio_write(c, R_TIMER, 0x31); /* within the third period */
+	CHECK_EQ(lapic_mmio_read(c, R_COUNT), 70000);
+	advance_to(299999);
+	CHECK_EQ(receivers(0x31), 0);
+	advance_to(300000);
+	CHECK_EQ(receivers(0x31), 1);
+	lapic_mmio_write(c, R_TIMER, 0x20031); /* nothing is left to count */
+	advance_to(350000);
+	CHECK_EQ(lapic_mmio_read(c, R_COUNT), 0);
+	advance_to(700000);
+	CHECK_EQ(receivers(0x31), 0);
+	lapic_mmio_write(c, R_INIT, 100000);
+	advance_to(800000);
+	CHECK_EQ(receivers(0x31), 1);
+	box_fini(&box);
+}
+
 static void test_timer_tsc_deadline(void)
 {
 	uint64_t value;
@@ -200,9 +231,17 @@ static void test_timer_tsc_deadline(void)
 	CHECK(msr_write(c, MSR_TSC_DEADLINE, 0));
 	advance_to(400000);
 	CHECK_EQ(receivers(0x31), 0);
-	CHECK(msr_write(c, MSR_TSC_DEADLINE, 5)); /* long past: at once */
-	advance_to(400000);
+	CHECK(msr_write(c, MSR_TSC_DEADLINE, 5)); /* long past: at once, on this thread */
 	CHECK_EQ(receivers(0x31), 1);
+	CHECK(msr_read(c, MSR_TSC_DEADLINE, &value));
+	CHECK_EQ(value, 0);
+	CHECK(msr_write(c, MSR_TSC, 1000000000)); /* deadlines that the machine's TSC never had */
+	CHECK(msr_write(c, MSR_TSC_DEADLINE, 5));
+	CHECK_EQ(receivers(0x31), 1);
+	lapic_mmio_write(c, R_TIMER, 0x50031); /* masked: passes silently */
+	CHECK(msr_write(c, MSR_TSC_DEADLINE, 5));
+	advance_to(400000);
+	CHECK_EQ(receivers(0x31), 0);
 	lapic_mmio_write(c, R_TIMER, 0x31);
 	CHECK(msr_write(c, MSR_TSC_DEADLINE, 2000000)); /* ignored in another mode */
 	advance_to(2000000);
@@ -344,6 +383,7 @@ int main(void)
 	test_errors();
 	test_timer_one_shot();
 	test_timer_periodic();
+	test_timer_change_of_mode();
 	test_timer_tsc_deadline();
 	test_xapic_routing();
 	test_x2apic();

@@ -237,13 +237,18 @@ static int64_t timer_period(const struct lapic_state *l)
 	return LM_MAX(ticks_to_ns(l, l->timer_initial), MIN_PERIOD_NS);
 }
 
-/* Machine time at which the guest's TSC reaches `tsc`. */
+/* Machine time at which the guest's TSC reaches `tsc`, which is yet to come. */
 static int64_t tsc_to_ns(const struct x86_cpu *c, uint64_t tsc)
 {
 	unsigned __int128 ticks = tsc - c->s.tsc_offset;
 	unsigned __int128 ns = (ticks * (uint64_t)NS_PER_S + c->sys->tsc_hz - 1) / c->sys->tsc_hz;
 
 	return ns > INT64_MAX ? INT64_MAX : (int64_t)ns;
+}
+
+static bool deadline_passed(const struct x86_cpu *c)
+{
+	return c->s.tsc_deadline && x86_tsc(c) >= c->s.tsc_deadline;
 }
 
 /* Sets or cancels the host timer for what the registers say. */
@@ -255,12 +260,13 @@ static void timer_program(struct x86_cpu *c)
 
 	if (timer_mode(l) == TIMER_TSC_DEADLINE) {
 		if (c->s.tsc_deadline)
-			timer_arm(&c->lapic.timer, tsc_to_ns(c, c->s.tsc_deadline));
+			timer_arm(&c->lapic.timer,
+				  deadline_passed(c) ? now : tsc_to_ns(c, c->s.tsc_deadline));
 		else
 			timer_cancel(&c->lapic.timer);
 		return;
 	}
-	if (!l->timer_initial)
+	if (!l->timer_initial || l->timer_stopped)
 		timer_cancel(&c->lapic.timer);
 	else if (timer_mode(l) == TIMER_PERIODIC)
 		timer_arm(&c->lapic.timer, now + timer_period(l) - elapsed % timer_period(l));
@@ -276,7 +282,7 @@ static uint32_t timer_current(const struct x86_cpu *c)
 	int64_t elapsed = clock_now(&c->sys->loop->clock) - l->timer_start_ns;
 	int64_t total = ticks_to_ns(l, l->timer_initial);
 
-	if (!total || timer_mode(l) == TIMER_TSC_DEADLINE)
+	if (!total || l->timer_stopped || timer_mode(l) == TIMER_TSC_DEADLINE)
 		return 0;
 	if (timer_mode(l) == TIMER_PERIODIC)
 		elapsed %= total;
@@ -284,6 +290,12 @@ static uint32_t timer_current(const struct x86_cpu *c)
 		return 0;
 	return (uint32_t)((uint64_t)(total - elapsed) * LAPIC_BUS_HZ / (uint64_t)NS_PER_S /
 			  timer_divisor(l));
+}
+
+static void timer_interrupt(struct x86_cpu *c, uint32_t lvt)
+{
+	if (!(lvt & LVT_MASKED))
+		lapic_deliver(c, (uint8_t)lvt, DELIVERY_FIXED, false);
 }
 
 static void timer_fire(void *opaque)
@@ -299,8 +311,7 @@ static void timer_fire(void *opaque)
 	else if (timer_mode(l) == TIMER_TSC_DEADLINE)
 		c->s.tsc_deadline = 0;
 	pthread_mutex_unlock(&c->lapic.lock);
-	if (!(lvt & LVT_MASKED))
-		lapic_deliver(c, (uint8_t)lvt, DELIVERY_FIXED, false);
+	timer_interrupt(c, lvt);
 }
 
 static void timer_start(struct x86_cpu *c, uint32_t initial)
@@ -308,6 +319,7 @@ static void timer_start(struct x86_cpu *c, uint32_t initial)
 	pthread_mutex_lock(&c->lapic.lock);
 	if (timer_mode(&c->s.lapic) != TIMER_TSC_DEADLINE) {
 		c->s.lapic.timer_initial = initial;
+		c->s.lapic.timer_stopped = false;
 		c->s.lapic.timer_start_ns = clock_now(&c->sys->loop->clock);
 		timer_program(c);
 	}
@@ -330,6 +342,22 @@ static void timer_set_divide(struct x86_cpu *c, uint32_t value)
 }
 
 /* A change to or from TSC-deadline mode disarms; between the others the count goes on. */
+static void timer_change_mode(struct x86_cpu *c, enum timer_mode before)
+{
+	struct lapic_state *l = &c->s.lapic;
+	int64_t now = clock_now(&c->sys->loop->clock);
+
+	if (before == TIMER_TSC_DEADLINE || timer_mode(l) == TIMER_TSC_DEADLINE) {
+		l->timer_initial = 0;
+		c->s.tsc_deadline = 0;
+	} else if (before == TIMER_PERIODIC) {
+		l->timer_start_ns = now - (now - l->timer_start_ns) % timer_period(l);
+	} else if (now - l->timer_start_ns >= ticks_to_ns(l, l->timer_initial)) {
+		l->timer_stopped = true;
+	}
+	timer_program(c);
+}
+
 static void timer_set_lvt(struct x86_cpu *c, uint32_t value)
 {
 	struct lapic_state *l = &c->s.lapic;
@@ -338,24 +366,27 @@ static void timer_set_lvt(struct x86_cpu *c, uint32_t value)
 	pthread_mutex_lock(&c->lapic.lock);
 	before = timer_mode(l);
 	l->lvt[LVT_TIMER] = value;
-	if (before != timer_mode(l)) {
-		if (before == TIMER_TSC_DEADLINE || timer_mode(l) == TIMER_TSC_DEADLINE) {
-			l->timer_initial = 0;
+	if (before != timer_mode(l))
+		timer_change_mode(c, before);
+	pthread_mutex_unlock(&c->lapic.lock);
+}
+
+/* A deadline in the past interrupts at once, without a detour over the event loop's thread. */
+void lapic_tsc_deadline_write(struct x86_cpu *c, uint64_t value)
+{
+	uint32_t lvt = LVT_MASKED;
+
+	pthread_mutex_lock(&c->lapic.lock);
+	if (timer_mode(&c->s.lapic) == TIMER_TSC_DEADLINE) {
+		c->s.tsc_deadline = value;
+		if (deadline_passed(c)) {
 			c->s.tsc_deadline = 0;
+			lvt = c->s.lapic.lvt[LVT_TIMER];
 		}
 		timer_program(c);
 	}
 	pthread_mutex_unlock(&c->lapic.lock);
-}
-
-void lapic_tsc_deadline_write(struct x86_cpu *c, uint64_t value)
-{
-	pthread_mutex_lock(&c->lapic.lock);
-	if (timer_mode(&c->s.lapic) == TIMER_TSC_DEADLINE) {
-		c->s.tsc_deadline = value;
-		timer_program(c);
-	}
-	pthread_mutex_unlock(&c->lapic.lock);
+	timer_interrupt(c, lvt);
 }
 
 uint64_t lapic_tsc_deadline_read(struct x86_cpu *c)

@@ -15,6 +15,7 @@ struct lapic_state {
 	uint32_t lvt[LVT_COUNT];
 	uint32_t timer_initial, timer_divide;
 	int64_t timer_start_ns;  /* clock time at which timer_initial was last loaded */
+	uint32_t timer_stopped;  /* 0 was reached in one-shot mode: only a new initial count restarts */
 };
 
 #endif
