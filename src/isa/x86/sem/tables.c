@@ -195,8 +195,8 @@ void table_arpl(struct x86_cpu *c, const struct insn *i)
 
 	require_protected(c);
 	rpl = op_read(c, i, 1) & 3;
-	do {
-		old = rmw_read(c, i);
-	} while ((old & 3) < rpl && !rmw_write(c, i, old, (old & ~UINT64_C(3)) | rpl));
+	old = op_read(c, i, 0);
+	if ((old & 3) < rpl) /* nothing is written otherwise: the page may be read-only */
+		op_write(c, i, 0, (old & ~UINT64_C(3)) | rpl);
 	set_zf(c, (old & 3) < rpl);
 }
