@@ -26,16 +26,25 @@ void stack_pop_operand(struct x86_cpu *c, const struct insn *i)
 	stack_adjust(c, i->osz);
 }
 
+/* Address of the k-th element of `size` bytes above (or, negative, below) the top. */
+static gva_t stack_element(struct x86_cpu *c, int k, unsigned size, enum mem_access access)
+{
+	uint64_t sp = c->s.gpr[RSP] + (uint64_t)((int64_t)k * (int)size);
+
+	return x86_linear(c, SS, sp & mask_bytes(c->stack_size), size, access);
+}
+
+/* Eight accesses for faults and alignment; no store before all are known to succeed. */
 void stack_push_all(struct x86_cpu *c, const struct insn *i)
 {
-	static const uint8_t order[] = { RDI, RSI, RBP, RSP, RBX, RDX, RCX, RAX };
+	static const uint8_t order[] = { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
 	unsigned size = i->osz;
-	uint64_t sp = (c->s.gpr[RSP] - 8 * size) & mask_bytes(c->stack_size);
-	uint8_t image[32];
 
-	for (unsigned k = 0; k < 8; k++)
-		le_store(image + k * size, c->s.gpr[order[k]], size);
-	lin_write_block(c, x86_linear(c, SS, sp, 8 * size, ACCESS_WRITE), image, 8 * size);
+	for (int k = 0; k < 8; k++)
+		lin_read_rmw(c, stack_element(c, -1 - k, size, ACCESS_WRITE), size);
+	for (int k = 0; k < 8; k++)
+		lin_write(c, stack_element(c, -1 - k, size, ACCESS_WRITE), c->s.gpr[order[k]],
+			  size);
 	stack_adjust(c, -8 * (int64_t)size);
 }
 
@@ -43,13 +52,13 @@ void stack_pop_all(struct x86_cpu *c, const struct insn *i)
 {
 	static const uint8_t order[] = { RDI, RSI, RBP, REG_NONE, RBX, RDX, RCX, RAX };
 	unsigned size = i->osz;
-	uint64_t sp = c->s.gpr[RSP] & mask_bytes(c->stack_size);
-	uint8_t image[32];
+	uint64_t value[8];
 
-	lin_read_block(c, x86_linear(c, SS, sp, 8 * size, ACCESS_READ), image, 8 * size);
-	for (unsigned k = 0; k < 8; k++)
+	for (int k = 0; k < 8; k++)
+		value[k] = lin_read(c, stack_element(c, k, size, ACCESS_READ), size);
+	for (int k = 0; k < 8; k++)
 		if (order[k] != REG_NONE)
-			gpr_write(c, order[k], le_load(image + k * size, size), size);
+			gpr_write(c, order[k], value[k], size);
 	stack_adjust(c, 8 * (int64_t)size);
 }
 
