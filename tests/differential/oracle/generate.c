@@ -477,19 +477,29 @@ static void random_registers(struct builder *b)
 			c->in.gpr[k] &= k < 8 ? 0xffffffff : 0;
 }
 
-/*
- * Opcodes that Zydis refuses for the register they name and AVX-512 hosts take: EVEX, and the mask
- * instructions in VEX's opcode space.
- */
-static bool is_avx512(const uint8_t *bytes)
+static unsigned prefix_bytes(const uint8_t *bytes, enum x86_code_size size)
 {
-	static const char prefixes[] = "\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65";
-	unsigned n = 0, map, opcode;
+	static const char prefixes[] = "\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65";
+	unsigned n = 0;
 
-	while (n < 12 && ((bytes[n] & 0xf0) == 0x40 || (bytes[n] && strchr(prefixes, bytes[n]))))
+	while (n < 12 && ((size == CODE_64 && (bytes[n] & 0xf0) == 0x40) ||
+			  (bytes[n] && strchr(prefixes, bytes[n]))))
 		n++;
+	return n;
+}
+
+/*
+ * What Zydis refuses and hosts may take: EVEX, AVX-512's mask instructions in VEX's opcode space
+ * whatever register they name, and LOCK MOV CR0, which is AMD's other name for CR8.
+ */
+static bool host_may_take(const uint8_t *bytes, enum x86_code_size size)
+{
+	unsigned n = prefix_bytes(bytes, size), map, opcode;
+
 	if (bytes[n] == 0x62)
 		return true;
+	if (bytes[n] == 0x0f && (bytes[n + 1] | 2) == 0x22)
+		return memchr(bytes, 0xf0, n) != NULL;
 	if (bytes[n] != 0xc4 && bytes[n] != 0xc5)
 		return false;
 	map = bytes[n] == 0xc5 ? 1 : bytes[n + 1] & 31;
@@ -512,7 +522,7 @@ static enum generated build_random(struct generator *g, struct builder *b)
 	c->decodes = status == DECODE_OK;
 	if (excluded_reason(&c->insn, c->size) || special_takes_state_mask(&c->insn))
 		return CASE_SKIPPED;
-	if (!c->decodes && (c->insn.length || is_avx512(c->bytes)))
+	if (!c->decodes && (c->insn.length || host_may_take(c->bytes, c->size)))
 		return CASE_HOST_ONLY;
 	random_registers(b);
 	c->in.rflags |= FLAG_TF;
@@ -528,7 +538,7 @@ enum generated generate_case(struct generator *g, uint64_t number, struct oracle
 	if (rng_chance(&b.r, g->random_percent)) {
 		c->form = NULL;
 		c->patches = 0;
-		c->size = CODE_64;
+		c->size = pick_form(g, &b.r)->size;
 		return build_random(g, &b);
 	}
 	for (unsigned tries = 0; tries < 100; tries++) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "forms.h"
 #include "sandbox.h"
 
 /* ---- The memory operand ---- */
@@ -179,7 +180,8 @@ static bool excepted_with(const struct outcome *o, enum x86_vector vector)
 static bool loads_mm(const struct oracle_case *c, const struct outcome *host,
 		     const struct outcome *engine)
 {
-	return !host->excepted && host->after.fp.mxcsr & MXCSR_MM && excepted_with(engine, VEC_GP);
+	return (!host->excepted || host->vector == VEC_DB) && host->after.fp.mxcsr & MXCSR_MM &&
+	       excepted_with(engine, VEC_GP);
 }
 
 static bool is_dr4_or_dr5(const struct oracle_case *c, const struct outcome *host,
@@ -210,7 +212,7 @@ static bool misaligned_over_the_border(const struct oracle_case *c, const struct
 				       const struct outcome *engine)
 {
 	return excepted_with(host, VEC_GP) && excepted_with(engine, VEC_SS) && c->insn.seg == SS &&
-	       operand_address(c) & 15;
+	       operand_address(c) & (is_area(c) ? 63 : c->insn.vlen == 32 ? 31 : 15);
 }
 
 static bool is_ac_or_gp(const struct oracle_case *c, const struct outcome *host,
@@ -295,6 +297,22 @@ static bool is_empty_fstpnce(const struct oracle_case *c, const struct outcome *
 	return c->insn.mnemonic == ZYDIS_MNEMONIC_FSTPNCE && !(c->in.fp.ftw >> top & 1);
 }
 
+static bool is_half_done(const struct oracle_case *c, const struct outcome *host,
+			 const struct outcome *engine)
+{
+	bool all = c->insn.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (c->insn.opcode | 1) == 0x61;
+
+	return all && host->excepted && engine->excepted && host->vector == engine->vector &&
+	       host->vector != VEC_DB && host->cr2 == engine->cr2;
+}
+
+static bool is_gather_under_tf(const struct oracle_case *c, const struct outcome *host,
+			       const struct outcome *engine)
+{
+	return c->form && c->form->vsib && c->in.rflags & FLAG_TF && excepted_with(host, VEC_DB) &&
+	       engine->excepted;
+}
+
 /* F2XM1 wants -1 to 1, FYL2XP1 a little less than -0.3 to 0.42 (SDM vol. 2). */
 static bool is_out_of_range(const struct oracle_case *c, const struct outcome *host,
 			    const struct outcome *engine)
@@ -321,9 +339,11 @@ static bool is_offset_not_canonical(const struct oracle_case *c, const struct ou
 				    const struct outcome *engine)
 {
 	const struct insn *i = &c->insn;
+	const uint64_t *g = c->in.gpr;
 	uint64_t base = i->seg == FS ? c->in.fs_base : i->seg == GS ? c->in.gs_base : 0;
+	bool implicit = !is_canonical(g[RSI]) || !is_canonical(g[RDI]) || !is_canonical(g[RBX]);
 
-	return base && is_canonical(operand_address(c)) && !is_canonical(operand_address(c) - base) &&
+	return base && (!is_canonical(operand_address(c) - base) || (!i->op_count && implicit)) &&
 	       excepted_with(host, VEC_GP) && !excepted_with(engine, VEC_GP);
 }
 
@@ -359,6 +379,8 @@ static const struct {
 	{ is_faulting_call, "CALL to a target that is not canonical: AMD pushes first" },
 	{ is_prefixed_loop, "LOOPE and LOOPNE with F3 or F2: for AMD the prefix names the condition" },
 	{ is_empty_fstpnce, "FSTPNCE of an empty register: undocumented" },
+	{ is_half_done, "PUSHA or POPA with a fault midway: AMD keeps what was done before it" },
+	{ is_gather_under_tf, "a gather that faults midway with TF: AMD traps first" },
 	{ is_out_of_range, "F2XM1 or FYL2XP1 beyond their range: undefined" },
 	{ is_empty_port_repeat, "REP INS or OUTS with a count of 0: AMD checks the port first" },
 };

@@ -31,7 +31,7 @@ struct options {
 };
 
 static struct options options = {
-	.cases = 1000000, .seed = 1, .engine = "interp", .mode = "64", .max_diffs = 10,
+	.cases = 1000000, .seed = 1, .engine = "interp", .mode = "all", .max_diffs = 10,
 	.random_percent = 3,
 };
 
@@ -108,8 +108,12 @@ static void find_forms(struct form_table *t)
 
 	if (all || !strcmp(options.mode, "64"))
 		forms_find(t, CODE_64, guest_model());
-	if (all || !strcmp(options.mode, "32"))
+	if (!all && strcmp(options.mode, "32"))
+		return;
+	if (native_runs_32bit())
 		forms_find(t, CODE_32, guest_model());
+	else
+		printf("32-bit code is left out: this host does not run it\n");
 }
 
 static int select_forms(struct generator *g)

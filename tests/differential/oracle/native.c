@@ -228,3 +228,17 @@ int native_init(struct lm_err *err)
 	r = signals_init();
 	return r ? lm_err_errno(err, r, "cannot catch signals") : 0;
 }
+
+bool native_runs_32bit(void)
+{
+	static struct oracle_case nop = {
+		.size = CODE_32, .landing = true, .bytes = { 0x90 }, .length = 1,
+		.in = { .rip = BOX_CODE, .rflags = FLAG_FIXED | FLAG_IF,
+			.fp = { .fcw = 0x37f, .mxcsr = 0x1f80 } },
+	};
+	static struct outcome o;
+
+	native_execute(&nop, &o);
+	native_restore(&nop);
+	return !o.excepted;
+}

@@ -16,6 +16,9 @@ const char *native_unsupported(void);
 /* After sandbox_init. */
 int native_init(struct lm_err *err);
 
+/* Whether compatibility-mode code can run here. After native_init. */
+bool native_runs_32bit(void);
+
 extern const struct executor native_executor;
 
 #endif

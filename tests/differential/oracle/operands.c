@@ -159,7 +159,8 @@ static uint64_t without_index(struct builder *b, bool base_free)
 	if (i->index == REG_NONE)
 		return rest;
 	if (!base_free || rng_chance(&b->r, 50))
-		c->in.gpr[i->index] = (uint64_t)(int8_t)rng_next(&b->r);
+		c->in.gpr[i->index] = (uint64_t)(int8_t)rng_next(&b->r) &
+				      (c->size == CODE_64 ? UINT64_MAX : 0xffffffff);
 	return rest - c->in.gpr[i->index] * i->scale;
 }
 
@@ -184,6 +185,8 @@ void aim_memory_operand(struct builder *b)
 	rest -= (uint64_t)disp;
 	if (i->asz == 4 && c->size == CODE_64)
 		rest = (rest & 0xffffffff) | rng_next(&b->r) << 32;
+	if (c->size != CODE_64)
+		rest &= 0xffffffff;
 	c->in.gpr[i->base] = rest;
 }
 
