@@ -73,6 +73,7 @@ void ram_fini(struct ram *ram)
 		munmap(ram->base, ram->size);
 	if (ram->fd >= 0)
 		close(ram->fd);
+	code_map_fini(&ram->code);
 	ram->base = NULL;
 	ram->fd = -1;
 }
@@ -129,6 +130,7 @@ bool ram_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len)
 
 	if (!all_ram(ram, gpa, len))
 		return false;
+	code_map_note(&ram->code, gpa, len);
 	while (len) {
 		uint64_t piece = len;
 		uint8_t *to = piece_at(ram, gpa, &piece);
@@ -139,6 +141,19 @@ bool ram_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len)
 		len -= piece;
 	}
 	return true;
+}
+
+void ram_note_write(struct ram *ram, const void *p, uint64_t len)
+{
+	if (!ram->code.is_code)
+		return;
+	for (unsigned k = 0; k < ram->count; k++) {
+		const struct ram_range *r = &ram->range[k];
+		uint64_t offset = (uint64_t)((const uint8_t *)p - r->hva);
+
+		if (offset < r->size)
+			code_map_note(&ram->code, GPA(r->start + offset), len);
+	}
 }
 
 uint64_t ram_low_top(const struct ram *ram)

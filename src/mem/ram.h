@@ -18,6 +18,7 @@
 #include "base/bits.h"
 #include "base/err.h"
 #include "mem/addr.h"
+#include "mem/code_map.h"
 
 #define RAM_HOLE_VGA_START UINT64_C(0xa0000)
 #define RAM_HOLE_VGA_END   UINT64_C(0xc0000)
@@ -39,6 +40,7 @@ struct ram {
 	uint8_t *base; /* the whole mapping; offset = position in the memfd */
 	struct ram_range range[RAM_MAX_RANGES];
 	unsigned count;
+	struct code_map code; /* which pages hold translated code */
 };
 
 /* Bytes; must be a multiple of 4 KiB within [RAM_MIN, RAM_MAX]. */
@@ -64,6 +66,11 @@ static inline uint8_t *ram_ptr(const struct ram *ram, gpa_t gpa, uint64_t len)
 /* Copies; false (and nothing copied) unless all of [gpa, gpa + len) is RAM. May span ranges. */
 bool ram_read(const struct ram *ram, gpa_t gpa, void *buf, uint64_t len);
 bool ram_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len);
+
+/*
+ * [p, p + len), host addresses inside RAM, was written by a device: translated code there is stale.
+ */
+void ram_note_write(struct ram *ram, const void *p, uint64_t len);
 
 /* Highest RAM address below 4 GiB and bytes of RAM above 4 GiB, for e820 and CMOS. */
 uint64_t ram_low_top(const struct ram *ram);

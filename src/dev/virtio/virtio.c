@@ -109,6 +109,10 @@ enum vq_result virtio_pop(struct virtio_device *dev, unsigned queue, struct vq_c
 void virtio_push(struct virtio_device *dev, unsigned queue, const struct vq_chain *chain,
 		 uint32_t written)
 {
+	/* All that the device may have written, whatever it says it has: engines drop stale code. */
+	for (unsigned k = 0; k < chain->writable; k++)
+		ram_note_write(dev->ram, chain->iov[chain->readable + k].iov_base,
+			       chain->iov[chain->readable + k].iov_len);
 	vq_push(&dev->queue[queue], chain, written);
 }
 
