@@ -39,6 +39,8 @@ struct run_args {
 	struct machine_config config;
 	const char *engine;
 	const char *name;
+	const char *lockstep; /* the engine to compare with, or NULL */
+	const char *symbols;  /* for backtraces, or NULL */
 	bool stats;
 	/* Backing of config's strings. */
 	struct default_guest guest;
@@ -237,20 +239,14 @@ static int parse_deterministic(void *target, const char *value, struct lm_err *e
 
 static int parse_lockstep(void *target, const char *value, struct lm_err *err)
 {
-	int ret = engine_check_name(value, err);
-
-	if (ret)
-		return ret;
-	return lm_err_set(err, -ENOTSUP, "this version cannot compare engines yet");
+	((struct run_args *)target)->lockstep = value;
+	return engine_check_name(value, err);
 }
 
 static int parse_symbols(void *target, const char *value, struct lm_err *err)
 {
-	int ret = value_file(value, err);
-
-	if (!ret)
-		log_line(LOG_WARN, "--symbols: this version prints no backtraces yet; ignored");
-	return ret;
+	((struct run_args *)target)->symbols = value;
+	return value_file(value, err);
 }
 
 static int parse_tty(void *target, const char *value, struct lm_err *err)
@@ -284,10 +280,10 @@ static const struct option run_options[] = {
     {"deterministic", NULL, "virtual clock, one vCPU: two runs execute the same", NULL,
      parse_deterministic},
     {"lockstep", "interp|jit|kvm",
-     "compare --engine with this one by single instructions; not "
-     "there yet",
+     "compare --engine with this one as both run; stops at the "
+     "first difference",
      NULL, parse_lockstep},
-    {"symbols", "FILE", "System.map or vmlinux for backtraces; not there yet", NULL, parse_symbols},
+    {"symbols", "FILE", "System.map or vmlinux: a backtrace when the guest ends badly", NULL, parse_symbols},
     {NULL},
 };
 
@@ -416,6 +412,8 @@ static int exit_status(const struct run_args *args, const struct machine_result 
 	case END_DEBUG_EXIT:
 	case END_COMMAND:
 		return result->status & 0xff;
+	case END_DIFFERENCE:
+		return STATUS_ERROR;
 	case END_LOST_COMMAND:
 		log_line(LOG_WARN, "the guest ended before the command's status arrived");
 		return STATUS_LOST_COMMAND;
@@ -423,11 +421,39 @@ static int exit_status(const struct run_args *args, const struct machine_result 
 	return STATUS_ERROR;
 }
 
+static int run_lockstep(const struct run_args *args, struct lm_err *err)
+{
+	const struct engine_ops *other = engine_choose(args->lockstep, err);
+	struct machine_result result = {0};
+	int ret;
+
+	if (!other)
+		return err->code;
+	ret = machine_lockstep(&args->config, other, stderr, &result, err);
+	return ret ? ret : exit_status(args, &result);
+}
+
+/* Where the guest stood when it ended badly, or was ended, if anybody wants to know. */
+static int print_backtrace(const struct run_args *args, struct machine *m,
+			   const struct machine_result *result, struct lm_err *err)
+{
+	bool bad = result->end == END_TRIPLE_FAULT || result->end == END_PANIC ||
+		   result->end == END_TIMEOUT || result->end == END_QUIT;
+
+	if (!args->symbols || !bad)
+		return 0;
+	return machine_backtrace(m, args->symbols, stderr, err);
+}
+
 static int run_machine(const struct run_args *args, struct lm_err *err)
 {
 	struct machine_result result = {0};
 	struct machine *m;
-	int ret = machine_create(&m, &args->config, err);
+	int ret;
+
+	if (args->lockstep)
+		return run_lockstep(args, err);
+	ret = machine_create(&m, &args->config, err);
 
 	if (ret)
 		return ret;
@@ -436,6 +462,8 @@ static int run_machine(const struct run_args *args, struct lm_err *err)
 	signals_catch(quit, m);
 	ret = machine_run(m, &result, err);
 	signals_restore();
+	if (!ret)
+		ret = print_backtrace(args, m, &result, err);
 	if (args->stats)
 		machine_print_stats(m, stderr);
 	machine_destroy(m);

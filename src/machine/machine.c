@@ -1,4 +1,4 @@
-#include "machine/machine.h"
+#include "machine/machine_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,26 +22,6 @@
 
 /* As firmware leaves it: MTRRs enabled, all memory write-back (SDM vol. 3A §12.11.2.1). */
 #define MTRR_ENABLED_WB UINT64_C(0x806)
-
-struct machine {
-	struct machine_config config;
-	struct event_loop loop;
-	struct ram ram;
-	struct x86_system sys;
-	struct vcpu_group vcpus;
-	struct pc pc;
-	struct blockdev *disk[MACHINE_MAX_DISKS];
-	struct chardev *terminal; /* stdin and stdout, or NULL in command mode */
-	struct char_mux *mux;
-	struct command *command;
-	struct timer timeout;
-	struct x86_trace trace;
-	/* The first reason wins; set under the device lock, except for machine_quit. */
-	int end; /* enum machine_end, or -1; atomic */
-	int status;
-	bool reset_wanted;
-	bool loop_ready, vcpus_ready, pc_ready;
-};
 
 /* ---- Ends ---- */
 
@@ -133,7 +113,9 @@ static int open_disks(struct machine *m, struct lm_err *err)
 static int open_terminal(struct machine *m, struct lm_err *err)
 {
 	struct char_stdio_options options = { .raw = true, .quit = on_terminal_quit, .opaque = m };
-	int rc = char_stdio_open(&m->terminal, &options, &m->loop, err);
+	int rc = m->config.console == CONSOLE_OUTPUT
+			 ? char_fd_open(&m->terminal, -1, STDOUT_FILENO, &m->loop, err)
+			 : char_stdio_open(&m->terminal, &options, &m->loop, err);
 
 	return rc < 0 ? rc : char_mux_open(&m->mux, m->terminal, err);
 }
@@ -144,7 +126,7 @@ static int add_consoles(struct machine *m, struct pc_config *board, struct lm_er
 
 	board->port[0].name = "console";
 	board->ports = 1;
-	if (!m->config.command || m->config.command_tty)
+	if (m->config.console != CONSOLE_NONE && (!m->config.command || m->config.command_tty))
 		rc = open_terminal(m, err);
 	if (rc < 0)
 		return rc;

@@ -21,6 +21,12 @@ struct disk_config {
 	bool ephemeral; /* writes go to a temporary overlay; the file stays as it is */
 };
 
+enum console_kind {
+	CONSOLE_TERMINAL, /* stdin and stdout */
+	CONSOLE_OUTPUT,   /* stdout only */
+	CONSOLE_NONE,
+};
+
 /* What the command line (or a caller of the library) asks for. Strings are borrowed. */
 struct machine_config {
 	const struct engine_ops *engine;
@@ -35,6 +41,8 @@ struct machine_config {
 	bool no_reboot;
 	bool test_devices;
 	bool deterministic;     /* virtual clock, one vCPU, synchronous disks */
+
+	enum console_kind console;
 
 	/* A command for the default guest (guest/PROTOCOL.md); NULL: an interactive console. */
 	char *const *command;
@@ -53,6 +61,7 @@ enum machine_end {
 	END_QUIT,         /* the user's escape sequence or a signal */
 	END_DEBUG_EXIT,   /* port 0xf4: status in `status` */
 	END_COMMAND,      /* the command ended: its exit status in `status` */
+	END_DIFFERENCE,   /* lockstep: the engines disagree */
 	END_LOST_COMMAND, /* the machine ended before the command's status arrived */
 };
 
@@ -68,6 +77,14 @@ int machine_create(struct machine **out, const struct machine_config *config, st
 
 /* Runs on the calling thread (which becomes the event loop's) until the machine ends. */
 int machine_run(struct machine *m, struct machine_result *result, struct lm_err *err);
+
+/*
+ * Runs the same guest under config->engine and `other`, one vCPU each, and compares them as they go;
+ * the first difference is told on `out` and ends both (END_DIFFERENCE). Disks must be read-only or
+ * ephemeral.
+ */
+int machine_lockstep(const struct machine_config *config, const struct engine_ops *other, FILE *out,
+		     struct machine_result *result, struct lm_err *err);
 
 /* Any thread, and signal handlers: ends the run with END_QUIT. */
 void machine_quit(struct machine *m);

@@ -97,7 +97,7 @@ static enum decode_status decode(struct x86_cpu *c, struct insn *i, const uint8_
 /* The instruction goes on in the next page, or its page is not RAM (reads as 0xff: #UD). */
 static const struct insn *fetch_slowly(struct x86_cpu *c, uint64_t linear, unsigned room)
 {
-	struct interp *in = c->engine;
+	struct interp *in = c->interp;
 	uint8_t bytes[INSN_MAX_LENGTH + 1];
 	enum decode_status status;
 	uint64_t next = linear + room;
@@ -169,7 +169,7 @@ static uint32_t decode_run(struct x86_cpu *c, struct insn *i, const uint8_t *p, 
 
 static struct run *find_run(struct x86_cpu *c, unsigned offset, const uint8_t *p, unsigned room)
 {
-	struct interp *in = c->engine;
+	struct interp *in = c->interp;
 	uint64_t gpa = c->fetch.gpa + offset;
 	struct run *r = run_slot(in, gpa);
 	uint64_t key = run_key(c, gpa);
@@ -209,8 +209,12 @@ static inline bool execute(struct x86_cpu *c, const struct insn *i)
 	c->next_rip = behind;
 	if (trace_wants(c, TRACE_INSN))
 		trace_insn(c, i);
-	if (LM_UNLIKELY(i->guard & c->guard_traps))
-		x86_guard_raise(c, i);
+	if (LM_UNLIKELY(i->guard & (c->guard_traps | c->simd_away))) {
+		if (c->simd_away)
+			c->simd_home(c);
+		if (i->guard & c->guard_traps)
+			x86_guard_raise(c, i);
+	}
 	c->count.instructions++;
 	c->repeat = false;
 	i->exec(c, i);
@@ -223,7 +227,7 @@ static inline bool execute(struct x86_cpu *c, const struct insn *i)
 /* Executes instructions from a run until it ends, something happens, or `budget` is used up. */
 static void execute_run(struct x86_cpu *c, uint64_t budget)
 {
-	struct interp *in = c->engine;
+	struct interp *in = c->interp;
 	uint64_t linear = linear_rip(c), page;
 	unsigned offset = linear & PAGE_MASK, room = (unsigned)PAGE_SIZE - offset;
 	const struct insn *i, *end;
@@ -273,10 +277,11 @@ static enum exit_reason why_left(struct x86_cpu *c)
 static enum exit_reason run_until_exit(struct x86_cpu *c, uint64_t stop_at)
 {
 	for (;;) {
-		if (LM_UNLIKELY(x86_events(c)) && event_poll(c))
-			return why_left(c);
+		/* First: polling arms the single step and ends shadows for the next instruction. */
 		if (LM_UNLIKELY(c->count.instructions >= stop_at))
 			return EXIT_BUDGET;
+		if (LM_UNLIKELY(x86_events(c)) && event_poll(c))
+			return why_left(c);
 		execute_run(c, stop_at - c->count.instructions);
 	}
 }
@@ -287,10 +292,10 @@ static enum exit_reason run_until_exit_timed(struct x86_cpu *c, uint64_t stop_at
 	struct lm_clock *clock = &c->sys->loop->clock;
 
 	for (;;) {
-		if (x86_events(c) && event_poll(c))
-			return why_left(c);
 		if (c->count.instructions >= stop_at)
 			return EXIT_BUDGET;
+		if (x86_events(c) && event_poll(c))
+			return why_left(c);
 		clock->virtual_ns++;
 		execute_run(c, 1);
 	}
@@ -327,8 +332,8 @@ static int interp_probe(struct lm_err *err)
 
 static int interp_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 {
-	c->engine = calloc(1, sizeof(struct interp));
-	if (!c->engine)
+	c->interp = calloc(1, sizeof(struct interp));
+	if (!c->interp)
 		return lm_err_set(err, -ENOMEM, "no memory for the interpreter of vCPU %u",
 				  c->index);
 	return 0;
@@ -336,8 +341,8 @@ static int interp_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 
 static void interp_vcpu_destroy(struct x86_cpu *c)
 {
-	free(c->engine);
-	c->engine = NULL;
+	free(c->interp);
+	c->interp = NULL;
 }
 
 static void interp_kick(struct x86_cpu *c)

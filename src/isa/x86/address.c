@@ -6,9 +6,9 @@ uint64_t x86_offset(const struct x86_cpu *c, const struct insn *i)
 {
 	uint64_t a = (uint64_t)i->disp;
 
-	if (i->base < REG_RIP)
+	if (i->base < BASE_RIP)
 		a += c->s.gpr[i->base];
-	else if (i->base == REG_RIP)
+	else if (i->base == BASE_RIP)
 		a += c->next_rip;
 	if (i->index != REG_NONE)
 		a += c->s.gpr[i->index] * i->scale;

@@ -129,7 +129,9 @@ void x86_cpu_save(struct x86_cpu *c)
 
 void x86_event_raise(struct x86_cpu *c, uint32_t bits)
 {
-	__atomic_fetch_or(&c->events, bits, __ATOMIC_ACQ_REL);
+	__atomic_fetch_or(&c->events, bits, __ATOMIC_SEQ_CST);
+	if (c->on_event)
+		c->on_event(c);
 	if (c->sys->wake)
 		c->sys->wake(c->sys->opaque, c);
 }

@@ -34,6 +34,7 @@
 #define EV_KICK      0x020u /* leave run() with EXIT_KICKED */
 #define EV_TRAP      0x040u /* s.interrupt_shadow, TF, or a pending debug trap needs attention */
 #define EV_SHUTDOWN  0x080u /* triple fault: leave run() with EXIT_SHUTDOWN */
+#define EV_CODE      0x100u /* translated code was overwritten: the translator reads the log */
 #define EV_TLB       0x200u /* flush this vCPU's TLB (another thread asks) */
 #define EV_UNHALT    0x400u /* a paravirtual kick: the next (or present) HLT ends */
 
@@ -125,9 +126,18 @@ struct x86_cpu {
 	struct lapic lapic;          /* runtime part; registers are s.lapic */
 	struct x86_counters count;
 	void *engine;                /* the engine's own */
+	void *interp;                /* the interpreter's own: other engines fall back on it */
+	/*
+	 * An engine may hold the x87 and SIMD registers elsewhere (simd_away is 0xff, else 0): whoever
+	 * needs them in s calls simd_home.
+	 */
+	uint8_t simd_away;
+	void (*simd_home)(struct x86_cpu *c);
+	void (*on_event)(struct x86_cpu *c); /* an event was raised, maybe by another thread */
 	void *vcpu;                  /* the machine's own */
 
 	struct x86_tlb tlb_set[TLB_SETS];
+	uint64_t page_flushes, flushed_page; /* INVLPG and its like: how many, and the last gva */
 	uint64_t large_low, large_high; /* gvas that large pages were used for since the flush */
 };
 

@@ -175,7 +175,7 @@ static uint8_t gpr_number(ZydisRegister r)
 	if (r == ZYDIS_REGISTER_NONE)
 		return REG_NONE;
 	if (r == ZYDIS_REGISTER_RIP || r == ZYDIS_REGISTER_EIP || r == ZYDIS_REGISTER_IP)
-		return REG_RIP;
+		return BASE_RIP;
 	if (r >= ZYDIS_REGISTER_RAX && r <= ZYDIS_REGISTER_R15)
 		return (uint8_t)(r - ZYDIS_REGISTER_RAX);
 	if (r >= ZYDIS_REGISTER_EAX && r <= ZYDIS_REGISTER_R15D)
@@ -398,6 +398,11 @@ static uint8_t guard_of(const struct insn *i, const ZydisDecodedInstruction *z)
 	case ZYDIS_ISA_SET_FXSAVE:
 	case ZYDIS_ISA_SET_FXSAVE64:
 		return GUARD_X87;
+	case ZYDIS_ISA_SET_XSAVE:
+	case ZYDIS_ISA_SET_XSAVEC:
+	case ZYDIS_ISA_SET_XSAVEOPT:
+	case ZYDIS_ISA_SET_XSAVES:
+		return GUARD_STATE;
 	case ZYDIS_ISA_SET_SSEMXCSR:
 		return GUARD_SSE;
 	case ZYDIS_ISA_SET_AVX:
@@ -504,6 +509,34 @@ void insn_format(const struct insn *i, enum x86_code_size size, uint64_t address
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
 	ZydisFormatterFormatInstruction(&formatter, &z, ops, z.operand_count_visible, buf, len,
 					address, NULL);
+}
+
+/* OF is defined for shifts and rotates by one only; the manual's tables say it in words. */
+static bool is_shift(const struct insn *i)
+{
+	return i->exec == shift_left || i->exec == shift_right || i->exec == shift_arithmetic ||
+	       i->exec == rotate_left || i->exec == rotate_right || i->exec == rotate_carry_left ||
+	       i->exec == rotate_carry_right || i->exec == shift_double_left ||
+	       i->exec == shift_double_right;
+}
+
+void insn_flag_effects(const struct insn *i, enum x86_code_size size, uint32_t *written,
+		       uint32_t *undefined)
+{
+	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisDecodedInstruction z;
+
+	*written = *undefined = 0;
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder_for(size, false), i->bytes, 15, &z, ops)) ||
+	    !z.cpu_flags)
+		return;
+	*undefined = z.cpu_flags->undefined & FLAGS_ARITH;
+	*written = (z.cpu_flags->modified | z.cpu_flags->set_0 | z.cpu_flags->set_1) & FLAGS_ARITH;
+	if (is_shift(i)) {
+		*undefined |= FLAG_OF | (*undefined & FLAG_AF);
+		*written = 0; /* a count of zero leaves all as it was */
+	}
+	*written |= *undefined;
 }
 
 const char *insn_mnemonic_name(uint16_t mnemonic)

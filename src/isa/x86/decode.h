@@ -59,6 +59,7 @@ enum insn_rep { REP_NONE, REP_F3, REP_F2 };
 #define GUARD_SSE  0x04 /* #UD by EM or OSFXSR = 0, #NM by TS */
 #define GUARD_AVX  0x08 /* #UD by OSXSAVE = 0 or XCR0[2:1] not set, #NM by TS */
 #define GUARD_WAIT 0x10 /* FWAIT: #NM by TS together with MP */
+#define GUARD_STATE 0x40 /* whole-state images: never traps, but needs the registers in place */
 #define GUARD_MF   0x20 /* a pending x87 exception (FSW.ES) is raised first: #MF */
 
 struct insn {
@@ -70,7 +71,7 @@ struct insn {
 	uint8_t length;
 	uint8_t op_count;
 	uint8_t osz, asz;    /* effective operand and address size: 2, 4 or 8 bytes */
-	uint8_t base, index; /* enum x86_gpr, REG_RIP or REG_NONE; VSIB: index is a vector register */
+	uint8_t base, index; /* enum x86_gpr, BASE_RIP or REG_NONE; VSIB: index is a vector register */
 	uint8_t scale;       /* 1, 2, 4 or 8 */
 	uint8_t seg;         /* enum x86_sreg the memory operand goes through */
 	uint8_t rep;         /* enum insn_rep */
@@ -104,6 +105,13 @@ enum decode_status insn_decode(struct insn *i, const uint8_t *bytes, unsigned av
 /* Intel syntax into buf, for traces; address is that of the instruction. */
 void insn_format(const struct insn *i, enum x86_code_size size, uint64_t address, char *buf,
 		 unsigned len);
+
+/*
+ * The status flags that an instruction writes (as FLAG_ bits, whether defined or not) and those of
+ * them whose value the manual leaves undefined.
+ */
+void insn_flag_effects(const struct insn *i, enum x86_code_size size, uint32_t *written,
+		       uint32_t *undefined);
 
 /* "add", "vpaddd", ...; for messages and coverage tables. */
 const char *insn_mnemonic_name(uint16_t mnemonic);

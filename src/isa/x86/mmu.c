@@ -283,7 +283,7 @@ static void note_large_page(struct x86_cpu *c, gva_t gva, uint64_t page_bytes)
 static bool writes_need_no_walk(const struct x86_cpu *c, const struct page_walk *walk,
 				unsigned set)
 {
-	if (!walk->dirty)
+	if (!walk->dirty || code_map_has(&c->sys->ram->code, walk->gpa))
 		return false;
 	return walk->writable || (set != TLB_USER && !(c->s.cr0 & CR0_WP));
 }
@@ -339,6 +339,7 @@ uint8_t *mmu_translate(struct x86_cpu *c, gva_t gva, enum mem_access access, uns
 	uint32_t error;
 	uint8_t *page;
 
+	/* Entries for pages with code have no write tag: this is the way of every write to them. */
 	if (hit(e, tlb_tag(&c->tlb_set[set], gva.v), access)) {
 		*gpa = GPA(e->gpa | (gva.v & PAGE_MASK));
 		return (uint8_t *)(gva.v + e->addend);
@@ -352,6 +353,8 @@ uint8_t *mmu_translate(struct x86_cpu *c, gva_t gva, enum mem_access access, uns
 	page = ram_ptr(c->sys->ram, GPA(walk.gpa.v & ~PAGE_MASK), PAGE_SIZE);
 	if (!page || lapic_owns(c, walk.gpa))
 		return NULL;
+	if (access == ACCESS_WRITE)
+		code_map_note(&c->sys->ram->code, walk.gpa, 1);
 	note_large_page(c, gva, walk.page_bytes);
 	if (!c->access_checks || access == ACCESS_EXEC)
 		fill(c, gva, access, set, &walk, page);
@@ -380,6 +383,8 @@ void mmu_flush_all(struct x86_cpu *c)
 
 void mmu_flush_page(struct x86_cpu *c, gva_t gva)
 {
+	c->page_flushes++;
+	c->flushed_page = gva.v;
 	if (gva.v >= c->large_low && gva.v <= c->large_high) {
 		mmu_flush_all(c);
 		return;

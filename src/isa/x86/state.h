@@ -14,7 +14,7 @@
 /* General registers in encoding order (SDM vol. 2A table 3-1); RIP only as an address base. */
 enum x86_gpr {
 	RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15,
-	REG_RIP,
+	BASE_RIP,
 	REG_NONE = 0xff,
 };
 

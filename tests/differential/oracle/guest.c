@@ -286,6 +286,15 @@ static void read_exception(const struct x86_state *s, struct outcome *o)
 	o->after.sreg[SS] = (uint16_t)field[4];
 }
 
+/* A single step that is due at this boundary: its delivery belongs to the next instruction. */
+static void read_pending_trap(const struct x86_state *s, struct outcome *o)
+{
+	o->excepted = true;
+	o->vector = VEC_DB;
+	o->error = 0;
+	o->cr2 = s->cr2;
+}
+
 static void read_outcome(const struct x86_state *s, struct outcome *o)
 {
 	memcpy(o->after.gpr, s->gpr, sizeof(o->after.gpr));
@@ -298,6 +307,8 @@ static void read_outcome(const struct x86_state *s, struct outcome *o)
 	o->excepted = o->hung = false;
 	if (SEG_DPL(s->seg[SS].attr) == 0 && s->seg[CS].selector == SEL_KERNEL_CS)
 		read_exception(s, o);
+	else if (s->pending_debug)
+		read_pending_trap(s, o);
 	store_fp(s, &o->after.fp);
 }
 

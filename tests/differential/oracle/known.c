@@ -27,7 +27,7 @@ static uint64_t operand_address(const struct oracle_case *c)
 	const struct insn *i = &c->insn;
 	uint64_t a = (uint64_t)i->disp + bit_string_offset(c);
 
-	if (i->base == REG_RIP)
+	if (i->base == BASE_RIP)
 		a += c->in.rip + i->length;
 	else if (i->base != REG_NONE)
 		a += c->in.gpr[i->base];

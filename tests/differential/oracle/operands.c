@@ -168,13 +168,13 @@ void aim_memory_operand(struct builder *b)
 {
 	struct oracle_case *c = b->c;
 	const struct insn *i = &c->insn;
-	bool base_free = i->base < REG_RIP;
+	bool base_free = i->base < BASE_RIP;
 	uint64_t rest = without_index(b, base_free);
 	int64_t disp = b->disp_bytes ? random_displacement(b) : 0;
 
 	if (i->asz == 2)
 		return;
-	if (i->base == REG_RIP)
+	if (i->base == BASE_RIP)
 		disp = (int32_t)(rest - (c->in.rip + i->length));
 	else if (!base_free)
 		disp = b->disp_bytes == 8 ? (int64_t)rest : (int32_t)rest;

@@ -1,0 +1,31 @@
+/* The inside of struct machine, for the files of this folder that run one. */
+#ifndef LM_MACHINE_MACHINE_IMPL_H
+#define LM_MACHINE_MACHINE_IMPL_H
+
+#include "isa/x86/trace.h"
+#include "machine/command.h"
+#include "machine/machine.h"
+#include "machine/pc.h"
+#include "machine/vcpu.h"
+
+struct machine {
+	struct machine_config config;
+	struct event_loop loop;
+	struct ram ram;
+	struct x86_system sys;
+	struct vcpu_group vcpus;
+	struct pc pc;
+	struct blockdev *disk[MACHINE_MAX_DISKS];
+	struct chardev *terminal; /* stdin and stdout, or NULL in command mode */
+	struct char_mux *mux;
+	struct command *command;
+	struct timer timeout;
+	struct x86_trace trace;
+	/* The first reason wins; set under the device lock, except for machine_quit. */
+	int end; /* enum machine_end, or -1; atomic */
+	int status;
+	bool reset_wanted;
+	bool loop_ready, vcpus_ready, pc_ready;
+};
+
+#endif
