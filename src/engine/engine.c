@@ -1,9 +1,11 @@
 #include "engine/engine.h"
 
 #include "engine/interp/interp.h"
+#include "engine/jit/jit.h"
 
 const struct engine_ops *const engines[] = {
 	&interp_engine,
+	&jit_engine,
 	NULL,
 };
 

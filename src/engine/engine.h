@@ -43,7 +43,7 @@ struct engine_ops {
 	void (*state_load)(struct x86_cpu *c);
 };
 
-/* NULL-terminated, best first. */
+/* NULL-terminated; `auto` takes the first that this host can run. */
 extern const struct engine_ops *const engines[];
 
 /* By name, or NULL. */

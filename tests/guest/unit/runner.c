@@ -1,7 +1,7 @@
 /*
  * Runs one freestanding guest image on an engine: RAM, two ports, nothing else.
  *
- *     unit-runner IMAGE
+ *     unit-runner ENGINE IMAGE
  *
  * The image is loaded at 0x8000 and entered in real mode. Port 0xe9 prints a character; port 0xf4
  * ends the run with the byte written: 0 is success, anything else is the number of the check that
@@ -22,6 +22,7 @@
 #define TSC_HZ       UINT64_C(1000000000)
 
 struct guest {
+	const struct engine_ops *engine;
 	struct x86_system sys;
 	struct event_loop loop;
 	struct ram ram;
@@ -68,13 +69,13 @@ static void guest_init(struct guest *g)
 	pthread_mutex_init(&g->sys.split_lock, NULL);
 	model_default(&g->sys.model, 1, TSC_HZ);
 	g->cpu = x86_cpu_create(&g->sys, 0);
-	LM_BUG_ON(!g->cpu || engines[0]->vcpu_create(g->cpu, NULL));
+	LM_BUG_ON(!g->cpu || g->engine->vcpu_create(g->cpu, NULL));
 	g->result = -1;
 }
 
 static void guest_fini(struct guest *g)
 {
-	engines[0]->vcpu_destroy(g->cpu);
+	g->engine->vcpu_destroy(g->cpu);
 	x86_cpu_destroy(g->cpu);
 	pthread_mutex_destroy(&g->sys.split_lock);
 	loop_fini(&g->loop);
@@ -93,12 +94,12 @@ static bool load_image(struct guest *g, const char *path)
 	return n > 0;
 }
 
-static void enter_real_mode(struct x86_cpu *c)
+static void enter_real_mode(const struct engine_ops *engine, struct x86_cpu *c)
 {
 	c->s.seg[CS].selector = 0;
 	c->s.seg[CS].base = 0;
 	c->s.rip = LOAD_ADDRESS;
-	engines[0]->state_load(c);
+	engine->state_load(c);
 }
 
 static int report(const struct guest *g, const char *path, const char *what)
@@ -128,7 +129,7 @@ static bool skip_to_timer(struct guest *g)
 static int run(struct guest *g, const char *path)
 {
 	while (g->result < 0 && g->cpu->count.instructions < BUDGET) {
-		enum exit_reason why = engines[0]->run(g->cpu, 100000);
+		enum exit_reason why = g->engine->run(g->cpu, 100000);
 
 		if (why == EXIT_SHUTDOWN)
 			return report(g, path, "triple fault");
@@ -148,17 +149,21 @@ int main(int argc, char **argv)
 	static struct guest g;
 	int status;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: unit-runner IMAGE\n");
+	if (argc != 3 || !(g.engine = engine_find(argv[1]))) {
+		fprintf(stderr, "usage: unit-runner ENGINE IMAGE\n");
 		return 2;
+	}
+	if (g.engine->probe(NULL)) {
+		printf("%s: skipped: this host cannot run engine %s\n", argv[2], argv[1]);
+		return 77;
 	}
 	guest_init(&g);
-	if (!load_image(&g, argv[1])) {
-		fprintf(stderr, "unit-runner: cannot read %s\n", argv[1]);
+	if (!load_image(&g, argv[2])) {
+		fprintf(stderr, "unit-runner: cannot read %s\n", argv[2]);
 		return 2;
 	}
-	enter_real_mode(g.cpu);
-	status = run(&g, argv[1]);
+	enter_real_mode(g.engine, g.cpu);
+	status = run(&g, argv[2]);
 	guest_fini(&g);
 	return status;
 }

@@ -1,0 +1,207 @@
+/* The code cache: memory for translated code, blocks by address, chaining and invalidation. */
+#include "engine/jit/jit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "mem/code_map.h"
+
+#define CACHE_BYTES (UINT64_C(64) * MIB)
+
+/* The one place that knows about W^X: a memfd mapped once to write and once to execute. */
+static int map_code(struct jit_cache *cache, struct lm_err *err)
+{
+	int fd = memfd_create("lamina-jit-code", MFD_CLOEXEC);
+
+	cache->size = CACHE_BYTES;
+	if (fd < 0 || ftruncate(fd, (off_t)cache->size) < 0)
+		return lm_err_errno(err, -errno, "cannot create the code cache");
+	cache->writable = mmap(NULL, cache->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	cache->exec = mmap(NULL, cache->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	close(fd);
+	if (cache->writable == MAP_FAILED || cache->exec == MAP_FAILED)
+		return lm_err_errno(err, -errno, "cannot map the code cache");
+	return 0;
+}
+
+int cache_init(struct jit *j, struct lm_err *err)
+{
+	return map_code(&j->cache, err);
+}
+
+void cache_fini(struct jit *j)
+{
+	for (size_t k = 0; k < j->cache.blocks; k++)
+		free(j->cache.by_address[k]);
+	free(j->cache.by_address);
+	if (j->cache.writable)
+		munmap(j->cache.writable, j->cache.size);
+	if (j->cache.exec)
+		munmap(j->cache.exec, j->cache.size);
+}
+
+static unsigned hash_of(uint64_t gpa, uint64_t gva, uint32_t mode)
+{
+	uint64_t h = (gpa ^ gva >> 12 ^ mode) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return (unsigned)(h >> 48) % JIT_HASH;
+}
+
+static struct jit_block **page_list(struct jit *j, uint64_t gpa)
+{
+	return &j->cache.page[(gpa >> PAGE_SHIFT) % JIT_HASH];
+}
+
+struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t mode)
+{
+	struct jit_block *b = j->cache.hash[hash_of(gpa, gva, mode)];
+
+	while (b && (b->gpa != gpa || b->gva != gva || b->mode != mode))
+		b = b->next_hash;
+	return b;
+}
+
+void cache_add(struct jit *j, struct jit_block *b)
+{
+	struct jit_cache *cache = &j->cache;
+	struct jit_block **slot = &cache->hash[hash_of(b->gpa, b->gva, b->mode)];
+
+	if (cache->blocks == cache->blocks_room) {
+		cache->blocks_room = cache->blocks_room ? 2 * cache->blocks_room : 4096;
+		cache->by_address = realloc(cache->by_address,
+					    cache->blocks_room * sizeof(*cache->by_address));
+	}
+	cache->by_address[cache->blocks++] = b;
+	b->next_hash = *slot;
+	*slot = b;
+	slot = page_list(j, b->gpa);
+	b->next_page = *slot;
+	*slot = b;
+}
+
+/* The block whose code contains a host address, dead ones included. */
+struct jit_block *cache_at(struct jit *j, const uint8_t *host)
+{
+	size_t lo = 0, hi = j->cache.blocks;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (j->cache.by_address[mid]->code <= host)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo && host < j->cache.by_address[lo - 1]->code_end ? j->cache.by_address[lo - 1]
+								  : NULL;
+}
+
+/* ---- Chaining ---- */
+
+static void set_target(struct jit *j, struct jit_exit *x, const uint8_t *target)
+{
+	const uint8_t *next = x->patch + 4 + (j->cache.exec - j->cache.writable);
+
+	__atomic_store_n((int32_t *)x->patch, (int32_t)(target - next), __ATOMIC_RELEASE);
+}
+
+void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
+{
+	set_target(j, x, to->code);
+	x->to = to;
+	x->next_in = to->incoming;
+	to->incoming = x;
+}
+
+static void unchain_incoming(struct jit *j, struct jit_block *b)
+{
+	for (struct jit_exit *x = b->incoming; x; x = x->next_in) {
+		set_target(j, x, x->stub);
+		x->to = NULL;
+	}
+	b->incoming = NULL;
+}
+
+static void unchain_outgoing(struct jit_block *b)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		struct jit_exit *x = &b->exit[k], **p;
+
+		if (!x->to)
+			continue;
+		for (p = &x->to->incoming; *p && *p != x; p = &(*p)->next_in)
+			;
+		if (*p)
+			*p = x->next_in;
+		x->to = NULL;
+	}
+}
+
+/* ---- Invalidation ---- */
+
+static void unhash(struct jit *j, struct jit_block *b)
+{
+	struct jit_block **p = &j->cache.hash[hash_of(b->gpa, b->gva, b->mode)];
+
+	while (*p && *p != b)
+		p = &(*p)->next_hash;
+	if (*p)
+		*p = b->next_hash;
+}
+
+static void forget_jumps_to(struct jit *j, const struct jit_block *b)
+{
+	for (unsigned set = 0; set < TLB_SETS; set++) {
+		struct jit_jump *jump = table_jumps(&j->table[set]);
+		struct jit_jump *slot = &jump[b->gva % JIT_JUMP_ENTRIES];
+
+		if (slot->gva == b->gva)
+			slot->gva = JIT_NO_GVA;
+	}
+}
+
+/* The code stays until the cache is flushed; nothing leads to it any more. */
+static void kill_block(struct jit *j, struct jit_block *b)
+{
+	unchain_incoming(j, b);
+	unchain_outgoing(b);
+	unhash(j, b);
+	forget_jumps_to(j, b);
+	b->dead = true;
+	j->count.invalidated++;
+}
+
+void cache_drop_page(struct jit *j, uint64_t gpa)
+{
+	struct jit_block **p = page_list(j, gpa);
+
+	while (*p) {
+		struct jit_block *b = *p;
+
+		if (b->gpa >> PAGE_SHIFT != gpa >> PAGE_SHIFT) {
+			p = &b->next_page;
+			continue;
+		}
+		*p = b->next_page;
+		kill_block(j, b);
+	}
+	code_map_set(&j->c->sys->ram->code, GPA(gpa), false);
+}
+
+void cache_flush(struct jit *j)
+{
+	struct jit_cache *cache = &j->cache;
+
+	for (size_t k = 0; k < cache->blocks; k++)
+		free(cache->by_address[k]);
+	cache->blocks = 0;
+	memset(cache->hash, 0, sizeof(cache->hash));
+	memset(cache->page, 0, sizeof(cache->page));
+	cache->used = (size_t)(cache->common_end - cache->exec);
+	for (unsigned set = 0; set < TLB_SETS; set++)
+		tables_flush(j, set);
+	j->last_exit = NULL;
+	j->count.cache_flushes++;
+}

@@ -1,0 +1,113 @@
+#include "engine/jit/classify.h"
+
+#include <pthread.h>
+
+#include "isa/x86/sem/sem.h"
+
+static uint8_t class_of[ZYDIS_MNEMONIC_MAX_VALUE + 1];
+
+struct rule {
+	uint16_t mnemonic;
+	uint8_t class;
+};
+
+/* Everything that has semantics and no row of its own here is copied, system instructions are not. */
+static const struct rule rules[] = {
+#define M(m, c) { ZYDIS_MNEMONIC_##m, c },
+	/* Control flow and the stack: own code. */
+	M(JMP, JIT_JUMP) M(CALL, JIT_CALL) M(RET, JIT_RET)
+	M(JB, JIT_JCC) M(JBE, JIT_JCC) M(JL, JIT_JCC) M(JLE, JIT_JCC) M(JNB, JIT_JCC)
+	M(JNBE, JIT_JCC) M(JNL, JIT_JCC) M(JNLE, JIT_JCC) M(JNO, JIT_JCC) M(JNP, JIT_JCC)
+	M(JNS, JIT_JCC) M(JNZ, JIT_JCC) M(JO, JIT_JCC) M(JP, JIT_JCC) M(JS, JIT_JCC)
+	M(JZ, JIT_JCC)
+	M(JRCXZ, JIT_INTERP) M(JECXZ, JIT_INTERP) M(JCXZ, JIT_INTERP)
+	M(LOOP, JIT_INTERP) M(LOOPE, JIT_INTERP) M(LOOPNE, JIT_INTERP)
+	M(PUSH, JIT_PUSH) M(POP, JIT_POP) M(LEAVE, JIT_LEAVE) M(ENTER, JIT_INTERP)
+	/* Implicit memory operands, several iterations. */
+	M(MOVSB, JIT_INTERP) M(MOVSW, JIT_INTERP) M(MOVSQ, JIT_INTERP)
+	M(CMPSB, JIT_INTERP) M(CMPSW, JIT_INTERP) M(CMPSQ, JIT_INTERP)
+	M(SCASB, JIT_INTERP) M(SCASW, JIT_INTERP) M(SCASD, JIT_INTERP) M(SCASQ, JIT_INTERP)
+	M(LODSB, JIT_INTERP) M(LODSW, JIT_INTERP) M(LODSD, JIT_INTERP) M(LODSQ, JIT_INTERP)
+	M(STOSB, JIT_INTERP) M(STOSW, JIT_INTERP) M(STOSD, JIT_INTERP) M(STOSQ, JIT_INTERP)
+	M(XLAT, JIT_INTERP) M(MASKMOVQ, JIT_INTERP) M(MASKMOVDQU, JIT_INTERP)
+	M(VMASKMOVDQU, JIT_INTERP)
+	/* DF stays clear while translated code runs. */
+	M(CLD, JIT_INTERP) M(STD, JIT_INTERP)
+	/* Random numbers and spinning are the host's business; hints touch nothing. */
+	M(RDRAND, JIT_INTERP) M(RDSEED, JIT_INTERP) M(PAUSE, JIT_INTERP)
+	M(NOP, JIT_SKIP) M(PREFETCH, JIT_SKIP) M(PREFETCHW, JIT_SKIP) M(PREFETCHNTA, JIT_SKIP)
+	M(PREFETCHT0, JIT_SKIP) M(PREFETCHT1, JIT_SKIP) M(PREFETCHT2, JIT_SKIP)
+	M(CLFLUSH, JIT_INTERP) M(CLFLUSHOPT, JIT_INTERP) M(CLWB, JIT_INTERP)
+	M(BOUND, JIT_INTERP) M(CMPXCHG16B, JIT_INTERP)
+	/* Whole-state images and exception pointers. */
+	M(FNSTENV, JIT_INTERP) M(FLDENV, JIT_INTERP) M(FNSAVE, JIT_INTERP) M(FRSTOR, JIT_INTERP)
+	M(FXSAVE, JIT_INTERP) M(FXSAVE64, JIT_INTERP) M(FXRSTOR, JIT_INTERP)
+	M(FXRSTOR64, JIT_INTERP) M(XSAVE, JIT_INTERP) M(XSAVE64, JIT_INTERP)
+	M(XSAVEC, JIT_INTERP) M(XSAVEC64, JIT_INTERP) M(XSAVEOPT, JIT_INTERP)
+	M(XSAVEOPT64, JIT_INTERP) M(XSAVES, JIT_INTERP) M(XSAVES64, JIT_INTERP)
+	M(XRSTOR, JIT_INTERP) M(XRSTOR64, JIT_INTERP) M(XRSTORS, JIT_INTERP)
+	M(XRSTORS64, JIT_INTERP)
+	/* Elements with faults of their own. */
+	M(VMASKMOVPS, JIT_INTERP) M(VMASKMOVPD, JIT_INTERP) M(VPMASKMOVD, JIT_INTERP)
+	M(VPMASKMOVQ, JIT_INTERP) M(VGATHERDPS, JIT_INTERP) M(VGATHERDPD, JIT_INTERP)
+	M(VGATHERQPS, JIT_INTERP) M(VGATHERQPD, JIT_INTERP) M(VPGATHERDD, JIT_INTERP)
+	M(VPGATHERDQ, JIT_INTERP) M(VPGATHERQD, JIT_INTERP) M(VPGATHERQQ, JIT_INTERP)
+#undef M
+};
+
+static void init(void)
+{
+	/* JIT_INTERP is 0: what has no row in these tables. */
+#define I(m, fn) class_of[ZYDIS_MNEMONIC_##m] = JIT_COPY;
+#include "isa/x86/sem/integer.def"
+#include "isa/x86/sem/simd.def"
+#include "isa/x86/sem/x87.def"
+#undef I
+#define I(m, fn) class_of[ZYDIS_MNEMONIC_##m] = JIT_INTERP;
+#include "isa/x86/sem/system.def"
+#undef I
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(rules); k++)
+		class_of[rules[k].mnemonic] = rules[k].class;
+}
+
+/* BT and its kin with a register index reach beyond their memory operand. */
+static bool is_bit_string(const struct insn *i)
+{
+	return (i->exec == bit_test || i->exec == bit_test_set || i->exec == bit_test_reset ||
+		i->exec == bit_test_complement) &&
+	       i->op[0].kind == OPK_MEM && i->op[1].kind == OPK_GPR;
+}
+
+/* The host's segment registers are not the guest's. */
+static bool has_segment_operand(const struct insn *i)
+{
+	for (unsigned n = 0; n < i->op_count; n++)
+		if (i->op[n].kind == OPK_SEG)
+			return true;
+	return false;
+}
+
+static bool accesses_memory_with_high_byte(const struct insn *i)
+{
+	bool high = false, mem = false;
+
+	for (unsigned n = 0; n < i->op_count; n++) {
+		high |= i->op[n].kind == OPK_GPR_HIGH;
+		mem |= i->op[n].kind == OPK_MEM;
+	}
+	return high && mem;
+}
+
+enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction *z,
+			    const ZydisDecodedOperand *ops)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, init);
+	if (sem_system_form(i) || is_bit_string(i) ||
+	    accesses_memory_with_high_byte(i) || has_segment_operand(i))
+		return JIT_INTERP;
+	if (i->exec == string_movs || i->exec == string_cmps)
+		return JIT_INTERP;
+	return class_of[z->mnemonic];
+}

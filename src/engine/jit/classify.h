@@ -1,0 +1,25 @@
+/* What the translator does with an instruction, by its mnemonic. */
+#ifndef LM_ENGINE_JIT_CLASSIFY_H
+#define LM_ENGINE_JIT_CLASSIFY_H
+
+#include <Zydis/Zydis.h>
+
+#include "isa/x86/decode.h"
+
+enum jit_class {
+	JIT_INTERP, /* the interpreter executes it */
+	JIT_COPY,   /* itself, with its memory operand replaced */
+	JIT_SKIP,   /* nothing to do */
+	JIT_PUSH,
+	JIT_POP,
+	JIT_LEAVE,
+	JIT_JUMP,
+	JIT_JCC,
+	JIT_CALL,
+	JIT_RET,
+};
+
+enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction *z,
+			    const ZydisDecodedOperand *ops);
+
+#endif

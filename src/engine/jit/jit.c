@@ -1,0 +1,500 @@
+/* The translator as an engine: the dispatcher between translated code and the interpreter. */
+#include "engine/jit/jit.h"
+
+#include <asm/prctl.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "engine/interp/interp.h"
+#include "engine/jit/simd.h"
+#include "isa/x86/event.h"
+#include "isa/x86/fault.h"
+#include "isa/x86/flags.h"
+#include "isa/x86/mmu.h"
+
+#define HWCAP2_FSGSBASE_BIT 2
+#define ALT_STACK_BYTES     65536
+#define MXCSR_DEFAULT       0x1f80
+
+/* ---- GS base ---- */
+
+static bool has_fsgsbase(void)
+{
+	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
+}
+
+static void set_gs_base(const uint8_t *base)
+{
+	static int usable = -1;
+
+	if (usable < 0)
+		usable = has_fsgsbase();
+	if (usable)
+		__asm__ volatile("wrgsbase %0" : : "r"(base));
+	else
+		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
+}
+
+/* ---- The guest's SIMD state ---- */
+
+/* From the area of translated code into the canonical state. */
+static void simd_home(struct x86_cpu *c)
+{
+	struct jit *j = c->engine;
+
+	if (!c->simd_away)
+		return;
+	simd_from_area(&c->s, j->js->xsave);
+	c->simd_away = 0;
+	x86_mode_changed(c); /* FSW may hold a pending exception */
+}
+
+static void simd_leave_home(struct x86_cpu *c)
+{
+	struct jit *j = c->engine;
+
+	if (c->simd_away)
+		return;
+	simd_to_area(&c->s, j->js->xsave);
+	c->simd_away = 0xff;
+}
+
+/* ---- Events from other threads ---- */
+
+/* Any thread: makes the next block entry fault. */
+static void close_poll_page(struct x86_cpu *c)
+{
+	struct jit *j = c->engine;
+
+	if (j && __atomic_load_n(&j->in_code, __ATOMIC_SEQ_CST))
+		mprotect(j->poll_page, PAGE_SIZE, PROT_NONE);
+}
+
+/* ---- Invalidation ---- */
+
+/* Pages whose code was written since we last looked. */
+static void read_code_log(struct jit *j)
+{
+	struct code_map *map = &j->c->sys->ram->code;
+	uint64_t notes = __atomic_load_n(&map->notes, __ATOMIC_ACQUIRE);
+
+	if (notes == j->notes_seen)
+		return;
+	if (notes - j->notes_seen > CODE_LOG / 2) {
+		cache_flush(j);
+	} else {
+		for (uint64_t n = j->notes_seen; n != notes; n++)
+			cache_drop_page(j, (uint64_t)map->log[n % CODE_LOG] << PAGE_SHIFT);
+	}
+	j->notes_seen = notes;
+	j->last_exit = NULL;
+}
+
+static void follow_flushes(struct jit *j)
+{
+	struct x86_cpu *c = j->c;
+
+	for (unsigned set = 0; set < TLB_SETS; set++) {
+		if (j->table_generation[set] == c->tlb_set[set].generation)
+			continue;
+		tables_flush(j, set);
+		j->table_generation[set] = c->tlb_set[set].generation;
+		j->last_exit = NULL;
+	}
+	if (j->page_flushes != c->page_flushes) {
+		tables_flush_page(j, c->flushed_page);
+		j->page_flushes = c->page_flushes;
+		j->last_exit = NULL;
+	}
+}
+
+/* ---- Finding code ---- */
+
+/* With a budget, blocks are made to fit: another length is another block. */
+static unsigned longest_block(const struct jit *j)
+{
+	uint64_t left = j->stop_at - j->c->count.instructions;
+
+	return j->counted && left < JIT_MAX_INSNS ? (unsigned)left : JIT_MAX_INSNS;
+}
+
+static uint32_t mode_of(const struct jit *j)
+{
+	return (uint32_t)j->c->guard_traps | longest_block(j) << 8;
+}
+
+/* What translated code does not do at all. */
+static bool interpreter_only(const struct x86_cpu *c)
+{
+	return c->code_size != CODE_64 || c->access_checks ||
+	       c->s.rflags & (FLAG_TF | FLAG_DF) || c->sys->trace;
+}
+
+/* Marks the page so that writes are noticed from now on; all write entries to it must go. */
+static void watch_page(struct jit *j, uint64_t gpa)
+{
+	struct code_map *map = &j->c->sys->ram->code;
+	struct x86_system *sys = j->c->sys;
+
+	if (code_map_has(map, GPA(gpa)))
+		return;
+	code_map_set(map, GPA(gpa), true);
+	for (unsigned k = 0; k < sys->cpu_count; k++)
+		if (sys->cpu[k] != j->c)
+			x86_event_raise(sys->cpu[k], EV_TLB);
+	mmu_flush_all(j->c);
+	follow_flushes(j);
+	for (unsigned k = 0; k < sys->cpu_count; k++) {
+		struct x86_cpu *other = sys->cpu[k];
+		struct jit *o = other->engine;
+
+		while (other != j->c && x86_events(other) & EV_TLB &&
+		       __atomic_load_n(&o->in_run, __ATOMIC_SEQ_CST)) {
+			if (x86_events(j->c) & EV_TLB) { /* it may be waiting for us */
+				x86_event_clear(j->c, EV_TLB);
+				mmu_flush_all(j->c);
+				follow_flushes(j);
+			}
+			__builtin_ia32_pause();
+		}
+	}
+}
+
+/* The block at RIP; NULL: interpret one instruction. Throws what the fetch faults with. */
+static struct jit_block *find_block(struct jit *j)
+{
+	struct x86_cpu *c = j->c;
+	uint64_t rip = c->s.rip;
+	uint32_t mode = mode_of(j);
+	struct jit_block *b;
+	const uint8_t *code;
+	gpa_t gpa;
+
+	if (!x86_canonical(rip))
+		x86_raise_gp(c, 0);
+	code = mmu_translate(c, GVA(rip), ACCESS_EXEC, (unsigned)(c->tlb - c->tlb_set), &gpa);
+	if (!code)
+		return NULL;
+	b = cache_find(j, gpa.v, rip, mode);
+	if (b)
+		return b;
+	watch_page(j, gpa.v);
+	return translate(j, gpa.v, rip, mode, code, (unsigned)(PAGE_SIZE - (rip & PAGE_MASK)),
+			 longest_block(j));
+}
+
+static void remember_jump(struct jit *j, struct jit_block *b)
+{
+	unsigned set = (unsigned)(j->c->tlb - j->c->tlb_set);
+	struct jit_jump *jump = &table_jumps(&j->table[set])[b->gva % JIT_JUMP_ENTRIES];
+
+	jump->gva = b->gva;
+	jump->host = (uint64_t)b->code;
+}
+
+/* ---- Running ---- */
+
+static uint64_t pack_flags(uint32_t f)
+{
+	return (uint64_t)(f & 0xd5) << 8 | (f & FLAG_OF ? 1 : 0);
+}
+
+static void load_registers(struct jit *j)
+{
+	struct x86_cpu *c = j->c;
+
+	memcpy(j->js->gpr, c->s.gpr, sizeof(c->s.gpr));
+	j->js->save_flags = pack_flags(flags_arith(c));
+	j->js->seg_base[FS] = c->s.seg[FS].base;
+	j->js->seg_base[GS] = c->s.seg[GS].base;
+}
+
+static void store_registers(struct jit *j)
+{
+	struct x86_cpu *c = j->c;
+	uint64_t f = j->js->save_flags;
+
+	memcpy(c->s.gpr, j->js->gpr, sizeof(c->s.gpr));
+	flags_set_arith(c, FLAGS_ARITH,
+			(uint32_t)(f >> 8 & (FLAGS_ARITH & 0xff)) | (f & 0xff ? FLAG_OF : 0));
+	c->s.rip = j->js->rip;
+}
+
+static void enter_block(struct jit *j, struct jit_block *b)
+{
+	struct x86_cpu *c = j->c;
+	void (*enter)(void) = (void (*)(void))(uintptr_t)j->enter;
+
+	load_registers(j);
+	simd_leave_home(c);
+	c->s.rflags &= ~(uint64_t)FLAG_RF;
+	j->js->target = (uint64_t)b->code;
+	set_gs_base(j->table[c->tlb - c->tlb_set].base);
+	__atomic_store_n(&j->in_code, true, __ATOMIC_SEQ_CST);
+	if (!x86_events(c)) {
+		j->count.entries++;
+		enter();
+		store_registers(j);
+	} else {
+		j->js->exit = JIT_EXIT_POLL;
+	}
+	__atomic_store_n(&j->in_code, false, __ATOMIC_SEQ_CST);
+}
+
+static void after_exit(struct jit *j)
+{
+	uint64_t exit = j->js->exit;
+
+	switch (exit) {
+	case JIT_EXIT_POLL:
+		mprotect(j->poll_page, PAGE_SIZE, PROT_READ);
+		break;
+	case JIT_EXIT_LOOKUP:
+		j->jump_wanted = true;
+		break;
+	case JIT_EXIT_INTERP:
+		j->interpret = true;
+		break;
+	case JIT_EXIT_FAULT:
+		j->count.faults++;
+		j->interpret = true;
+		break;
+	default:
+		j->last_exit = (struct jit_exit *)exit;
+		break;
+	}
+}
+
+static void interpret_one(struct jit *j)
+{
+	j->interpret = false;
+	j->last_exit = NULL;
+	j->count.interp_steps++;
+	if (j->counted)
+		j->c->sys->loop->clock.virtual_ns++;
+	interp_step(j->c);
+	if (j->c->insn)
+		j->interp_reason[j->c->insn->mnemonic % LM_ARRAY_SIZE(j->interp_reason)]++;
+}
+
+/* How many instructions of the block were executed before it was left for RIP. */
+static unsigned executed(const struct jit *j, const struct jit_block *b)
+{
+	unsigned n = 0;
+
+	if (j->js->exit == JIT_EXIT_LOOKUP || j->js->exit > JIT_EXIT_FAULT)
+		return b->insns;
+	while (n < b->insns && b->gva + b->info[n].guest != j->js->rip)
+		n++;
+	return n;
+}
+
+/* With a budget: blocks that fit into what is left of it, none chained to the next. */
+static void run_counted(struct jit *j, struct jit_block *b)
+{
+	struct x86_cpu *c = j->c;
+	unsigned n;
+
+	j->js->rip = b->gva;
+	enter_block(j, b);
+	n = executed(j, b);
+	c->count.instructions += n;
+	c->sys->loop->clock.virtual_ns += n;
+	after_exit(j);
+	j->last_exit = NULL;
+	j->jump_wanted = false;
+}
+
+/* One step of the dispatcher; c->unwind is armed. */
+static void dispatch(struct jit *j)
+{
+	struct jit_exit *from;
+	struct jit_block *b;
+
+	follow_flushes(j);
+	read_code_log(j);
+	/* After a poll with events left (a shadow ends, IF is clear): one instruction, then look again. */
+	if (j->interpret || x86_events(j->c) || interpreter_only(j->c)) {
+		interpret_one(j);
+		return;
+	}
+	from = j->last_exit;
+	j->last_exit = NULL;
+	b = find_block(j);
+	if (!b) {
+		interpret_one(j);
+		return;
+	}
+	if (j->counted) {
+		run_counted(j, b);
+		return;
+	}
+	if (from && from->rip == b->gva && !from->to && j->notes_seen == j->c->sys->ram->code.notes)
+		cache_chain(j, from, b);
+	if (j->jump_wanted)
+		remember_jump(j, b);
+	j->jump_wanted = false;
+	enter_block(j, b);
+	after_exit(j);
+}
+
+static enum exit_reason why_left(struct x86_cpu *c)
+{
+	if (x86_events(c) & EV_SHUTDOWN || c->s.activity == CPU_SHUTDOWN)
+		return EXIT_SHUTDOWN;
+	if (x86_events(c) & EV_KICK) {
+		x86_event_clear(c, EV_KICK);
+		return EXIT_KICKED;
+	}
+	return EXIT_HALTED;
+}
+
+static void prepare_thread(struct jit *j)
+{
+	stack_t alt = { .ss_size = ALT_STACK_BYTES };
+
+	if (jit_current == j)
+		return;
+	jit_current = j;
+	alt.ss_sp = malloc(ALT_STACK_BYTES);
+	if (alt.ss_sp)
+		sigaltstack(&alt, NULL);
+}
+
+static enum exit_reason run_until_exit(struct jit *j)
+{
+	struct x86_cpu *c = j->c;
+
+	for (;;) {
+		if (setjmp(c->unwind)) {
+			j->interpret = false;
+			event_deliver_fault(c);
+			continue;
+		}
+		if (x86_events(c)) {
+			j->interpret = false; /* the instruction is looked up anew */
+			x86_event_clear(c, EV_CODE);
+			if (c->count.instructions >= j->stop_at)
+				return EXIT_BUDGET;
+			if (event_poll(c))
+				return why_left(c);
+		}
+		if (c->count.instructions >= j->stop_at)
+			return EXIT_BUDGET;
+		dispatch(j);
+	}
+}
+
+static enum exit_reason jit_run(struct x86_cpu *c, uint64_t max_insns)
+{
+	struct jit *j = c->engine;
+	enum exit_reason why;
+
+	j->counted = max_insns != ENGINE_NO_BUDGET;
+	j->stop_at = j->counted ? c->count.instructions + max_insns : UINT64_MAX;
+	prepare_thread(j);
+	__atomic_store_n(&j->in_run, true, __ATOMIC_SEQ_CST);
+	why = run_until_exit(j);
+	__atomic_store_n(&j->in_run, false, __ATOMIC_SEQ_CST);
+	simd_home(c);
+	return why;
+}
+
+/* ---- The engine ---- */
+
+static int jit_probe(struct lm_err *err)
+{
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2"))
+		return lm_err_set(err, -ENOTSUP, "this CPU lacks AVX2 or BMI2");
+	return 0;
+}
+
+static void on_code_changed(void *opaque)
+{
+	struct x86_system *sys = opaque;
+
+	for (unsigned k = 0; k < sys->cpu_count; k++)
+		if (sys->cpu[k])
+			x86_event_raise(sys->cpu[k], EV_CODE);
+}
+
+static int share_code_map(struct x86_system *sys, struct lm_err *err)
+{
+	struct ram *ram = sys->ram;
+
+	if (ram->code.is_code)
+		return 0;
+	ram->code.changed = on_code_changed;
+	ram->code.opaque = sys;
+	return code_map_init(&ram->code, ram_high_size(ram) ? RAM_HIGH_START + ram_high_size(ram)
+							    : ram_low_top(ram), err);
+}
+
+static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
+{
+	struct jit *j = calloc(1, sizeof(*j));
+	int rc;
+
+	c->engine = j;
+	if (!j)
+		return lm_err_set(err, -ENOMEM, "no memory for the translator of vCPU %u",
+				  c->index);
+	j->c = c;
+	rc = interp_engine.vcpu_create(c, err);
+	if (!rc)
+		rc = share_code_map(c->sys, err);
+	if (!rc)
+		rc = tables_init(j, err);
+	if (!rc)
+		rc = cache_init(j, err);
+	if (rc < 0)
+		return rc;
+	j->poll_page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (j->poll_page == MAP_FAILED)
+		return lm_err_errno(err, -errno, "cannot map the poll page");
+	j->js->poll = (uint64_t)j->poll_page;
+	j->js->jump_mask = JIT_JUMP_ENTRIES - 1;
+	j->js->host_mxcsr = MXCSR_DEFAULT;
+	stubs_emit(j);
+	faults_install();
+	c->simd_home = simd_home;
+	c->on_event = close_poll_page;
+	return 0;
+}
+
+static void jit_vcpu_destroy(struct x86_cpu *c)
+{
+	struct jit *j = c->engine;
+
+	interp_engine.vcpu_destroy(c);
+	if (!j)
+		return;
+	cache_fini(j);
+	tables_fini(j);
+	if (j->poll_page)
+		munmap(j->poll_page, PAGE_SIZE);
+	free(j);
+	c->engine = NULL;
+}
+
+static void jit_kick(struct x86_cpu *c)
+{
+	x86_event_raise(c, EV_KICK);
+}
+
+const struct engine_ops jit_engine = {
+	.name = "jit",
+	.summary = "translator: x86-64 to x86-64, at a fraction of the interpreter's cost",
+	.probe = jit_probe,
+	.vcpu_create = jit_vcpu_create,
+	.vcpu_destroy = jit_vcpu_destroy,
+	.run = jit_run,
+	.kick = jit_kick,
+	.state_save = x86_cpu_save,
+	.state_load = x86_cpu_load,
+};

@@ -1,0 +1,178 @@
+/*
+ * The translator (tier S): guest x86-64 code becomes host x86-64 code that reaches guest memory only
+ * through flat tables. See docs/design for the choices.
+ *
+ * Register plan: all guest GPRs but R10 and R11, the arithmetic flags and all x87/SSE/AVX state live
+ * in the host's own registers; host R10 and R11 are scratch; GS base points to the table of the
+ * current privilege, below which the vCPU's state page and jump cache are mapped.
+ */
+#ifndef LM_ENGINE_JIT_H
+#define LM_ENGINE_JIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
+
+extern const struct engine_ops jit_engine;
+
+/* ---- The page that translated code addresses as gs:[disp] ---- */
+
+struct jit_state {
+	uint64_t gpr[16];        /* R10 and R11: always; the others outside translated code */
+	uint64_t host_rsp;
+	uint64_t rip;            /* where to go on, at exits */
+	uint64_t exit;           /* why: a struct jit_exit *, or one of JIT_EXIT_ */
+	uint64_t save_rax;       /* while flags are saved in the middle of an instruction */
+	uint64_t save_flags;     /* AH as of LAHF, AL as of SETO */
+	uint64_t slow_return;    /* executable address behind a memory check */
+	uint64_t seg_base[6];    /* FS and GS */
+	uint64_t poll;           /* address of the page that a kick makes unreadable */
+	uint64_t target;         /* where enter jumps to */
+	uint64_t jump_rcx;
+	uint64_t jump_mask;      /* PEXT mask: which bits of an address choose its cache entry */
+	uint64_t slow_gva;
+	uint64_t call_target;
+	uint32_t host_mxcsr;
+	uint8_t xsave[2688] __attribute__((aligned(64)));
+};
+
+#define JIT_JUMP_ENTRIES 2048u
+
+/* Indirect jumps by guest-virtual address. */
+struct jit_jump {
+	uint64_t gva; /* JIT_NO_GVA: empty */
+	uint64_t host;
+};
+
+#define JIT_NO_GVA   UINT64_C(0x8000000000000001) /* not canonical: no code is there */
+
+/* Below the table of each TLB set: its jump cache, then the state page (the same in all). */
+#define JIT_JUMP_SIZE (JIT_JUMP_ENTRIES * sizeof(struct jit_jump))
+#define JIT_BELOW     (JIT_JUMP_SIZE + 4096)
+#define JS(field)     ((int32_t)offsetof(struct jit_state, field) - 4096)
+#define JS_GPR(n)     ((int32_t)(offsetof(struct jit_state, gpr) + 8 * (n)) - 4096)
+
+/* Exits that are no chainable jump. */
+#define JIT_EXIT_LOOKUP 0u /* an indirect jump that the cache does not know */
+#define JIT_EXIT_INTERP 1u /* the instruction at rip is the interpreter's */
+#define JIT_EXIT_POLL   2u
+#define JIT_EXIT_FAULT  3u /* host fault or memory that the tables do not give: interpreter */
+
+/* ---- Tables ---- */
+
+#define JIT_TABLE_BYTES (UINT64_C(2) << 39) /* 2^36 read entries, then 2^36 write entries */
+#define JIT_WRITE_BIT   36                  /* of the index */
+#define JIT_LOG         65536u
+
+struct jit_table {
+	uint8_t *base;        /* GS base */
+	uint32_t logged;
+	uint64_t log[JIT_LOG]; /* indexes of entries that are set */
+};
+
+/* ---- Blocks ---- */
+
+#define JIT_MAX_INSNS 48u
+
+struct jit_block;
+
+/* A direct jump out of a block that can be chained. */
+struct jit_exit {
+	uint8_t *patch;       /* writable address of the rel32 */
+	uint8_t *stub;        /* executable address it points to while not chained */
+	uint64_t rip;         /* its target */
+	struct jit_block *to; /* when chained */
+	struct jit_exit *next_in; /* other exits chained to `to` */
+};
+
+struct jit_insn_info {
+	uint16_t host; /* offset of its code in the block */
+	uint16_t guest;
+};
+
+struct jit_block {
+	uint64_t gva, gpa;
+	uint32_t mode;
+	uint32_t insns;
+	uint8_t *code, *code_end; /* executable addresses */
+	struct jit_block *next_hash, *next_page;
+	struct jit_exit exit[2];
+	struct jit_exit *incoming;
+	bool dead;
+	struct jit_insn_info info[]; /* insns entries, in order */
+};
+
+#define JIT_HASH 65536u
+
+struct jit_cache {
+	uint8_t *writable, *exec;
+	size_t size, used;
+	struct jit_block *hash[JIT_HASH];
+	struct jit_block *page[JIT_HASH]; /* by frame */
+	struct jit_block **by_address;    /* in order of code */
+	size_t blocks, blocks_room;
+	uint8_t *common_end;              /* executable: blocks start here */
+};
+
+struct jit_counters {
+	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes, faults;
+};
+
+struct jit {
+	struct jit_state *js;
+	struct jit_table table[TLB_SETS];
+	uint64_t table_generation[TLB_SETS];
+	uint64_t page_flushes;
+	uint64_t notes_seen;
+	struct jit_cache cache;
+	/* Common code, executable addresses. */
+	const uint8_t *enter, *exit_common, *exit_fault, *slow_common, *jump_common;
+	uint8_t *poll_page;
+	struct x86_cpu *c;
+	bool simd_in_area; /* the guest's SIMD and x87 state is in js->xsave, not in c->s */
+	struct jit_counters count;
+	uint64_t interp_reason[2048]; /* by mnemonic */
+	struct jit_exit *last_exit; /* the chainable exit that was taken */
+	bool interpret;             /* the instruction at RIP is the interpreter's */
+	bool jump_wanted;           /* an indirect jump missed: remember its target */
+	bool counted;               /* run() has a budget: until stop_at */
+	uint64_t stop_at;
+	bool in_code, in_run;       /* atomic */
+};
+
+/* cache.c */
+int cache_init(struct jit *j, struct lm_err *err);
+void cache_fini(struct jit *j);
+struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t mode);
+void cache_add(struct jit *j, struct jit_block *b);
+struct jit_block *cache_at(struct jit *j, const uint8_t *host);
+void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to);
+void cache_drop_page(struct jit *j, uint64_t gpa);
+void cache_flush(struct jit *j);
+
+/* table.c */
+int tables_init(struct jit *j, struct lm_err *err);
+void tables_fini(struct jit *j);
+void tables_flush(struct jit *j, unsigned set);
+void tables_flush_page(struct jit *j, uint64_t gva);
+struct jit_jump *table_jumps(const struct jit_table *t);
+/* The addend for an access, filling the entry; 0: not by table (fault, device, code page). */
+uint64_t table_fill(struct jit *j, uint64_t gva, bool write);
+
+/* translate.c */
+struct jit_block *translate(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t mode,
+			    const uint8_t *code, unsigned room, unsigned max_insns);
+
+/* stubs.c */
+void stubs_emit(struct jit *j);
+/* Called by the slow path of a memory check, on the host's stack. */
+uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access);
+
+/* fault.c */
+/* The guest instruction that a host address in a block belongs to. */
+uint64_t fault_rip(const struct jit_block *b, const uint8_t *host);
+void faults_install(void);
+extern __thread struct jit *jit_current;
+
+#endif

@@ -1,0 +1,175 @@
+/*
+ * The code that all blocks share: entering and leaving translated code, the slow path of memory
+ * checks, and indirect jumps. Emitted once at the start of the code cache, in reach of every block.
+ */
+#include "engine/jit/emit.h"
+#include "engine/jit/jit.h"
+
+#include <stddef.h>
+
+/* R10 and R11 never leave memory; RSP is loaded last and saved first. */
+static bool in_host_register(unsigned reg)
+{
+	return reg != R10 && reg != R11 && reg != RSP;
+}
+
+static bool clobbered_by_c(unsigned reg)
+{
+	return reg == RAX || reg == RCX || reg == RDX || reg == RSI || reg == RDI || reg == R8 ||
+	       reg == R9;
+}
+
+static const uint8_t *here(const struct emit *e)
+{
+	return e->p + e->to_exec;
+}
+
+static void emit_gs_memory(struct emit *e, unsigned opcode_0f, unsigned ext, int32_t disp)
+{
+	EMIT(e, 0x65, 0x48, 0x0f);
+	emit_u8(e, opcode_0f);
+	emit_u8(e, modrm(0, ext, 4));
+	emit_u8(e, 0x25);
+	emit_u32(e, (uint32_t)disp);
+}
+
+/* XSAVE64 and XRSTOR64 of x87, SSE and AVX. */
+static void emit_simd(struct emit *e, bool save)
+{
+	EMIT(e, 0xb8, 7, 0, 0, 0); /* mov eax, 7 */
+	EMIT(e, 0x31, 0xd2);       /* xor edx, edx */
+	emit_gs_memory(e, 0xae, save ? 4 : 5, JS(xsave));
+}
+
+/* void enter(void): the System V function that runs translated code until an exit. */
+static void emit_enter(struct jit *j, struct emit *e)
+{
+	j->enter = here(e);
+	EMIT(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx..r15 */
+	EMIT(e, 0x48, 0x83, 0xec, 0x08);                                     /* sub rsp, 8 */
+	emit_store_gs(e, RSP, JS(host_rsp));
+	emit_simd(e, false);
+	emit_load_gs(e, RAX, JS(save_flags));
+	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+	for (unsigned r = 0; r < 16; r++)
+		if (in_host_register(r))
+			emit_load_gs(e, r, JS_GPR(r));
+	emit_load_gs(e, RSP, JS_GPR(RSP));
+	EMIT(e, 0x65, 0xff, 0x24, 0x25); /* jmp gs:[target] */
+	emit_u32(e, (uint32_t)JS(target));
+}
+
+/* With r10 = rip and r11 = exit. */
+static void emit_exits(struct jit *j, struct emit *e)
+{
+	j->exit_common = here(e);
+	emit_store_gs(e, H10, JS(rip));
+	emit_store_gs(e, H11, JS(exit));
+	for (unsigned r = 0; r < 16; r++)
+		if (in_host_register(r))
+			emit_store_gs(e, r, JS_GPR(r));
+	emit_store_gs(e, RSP, JS_GPR(RSP));
+	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	emit_store_gs(e, RAX, JS(save_flags));
+	/* The fault handler comes here with everything stored. */
+	j->exit_fault = here(e);
+	emit_load_gs(e, RSP, JS(host_rsp));
+	emit_simd(e, true);
+	EMIT(e, 0x65, 0x0f, 0xae, 0x14, 0x25); /* ldmxcsr gs:[host_mxcsr] */
+	emit_u32(e, (uint32_t)JS(host_mxcsr));
+	EMIT(e, 0x48, 0x83, 0xc4, 0x08);
+	EMIT(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
+}
+
+/*
+ * With r10 = gva, r11 = kind of access (struct slow in translate.c), slow_return set. Gives the
+ * addend in r11, or leaves translated code with the instruction not done.
+ */
+static void emit_slow(struct jit *j, struct emit *e)
+{
+	uint8_t *failed;
+
+	j->slow_common = here(e);
+	emit_store_gs(e, H10, JS(slow_gva));
+	for (unsigned r = 0; r < 16; r++)
+		if (clobbered_by_c(r))
+			emit_store_gs(e, r, JS_GPR(r));
+	emit_store_gs(e, RSP, JS_GPR(RSP));
+	emit_load_gs(e, RSP, JS(host_rsp));
+	emit_mov_imm(e, RDI, (uint64_t)j);
+	emit_mov(e, RSI, H10);
+	emit_mov(e, RDX, H11);
+	emit_mov_imm(e, RAX, (uint64_t)jit_miss);
+	EMIT(e, 0xff, 0xd0);             /* call rax */
+	emit_mov(e, H11, RAX);
+	EMIT(e, 0x48, 0x85, 0xc0);       /* test rax, rax */
+	EMIT(e, 0x0f, 0x84, 0, 0, 0, 0); /* jz failed */
+	failed = e->p - 4;
+	for (unsigned r = 0; r < 16; r++)
+		if (clobbered_by_c(r))
+			emit_load_gs(e, r, JS_GPR(r));
+	emit_load_gs(e, RSP, JS_GPR(RSP));
+	emit_load_gs(e, H10, JS(slow_gva));
+	EMIT(e, 0x65, 0xff, 0x24, 0x25); /* jmp gs:[slow_return] */
+	emit_u32(e, (uint32_t)JS(slow_return));
+	patch_here(e, failed);
+	for (unsigned r = 0; r < 16; r++)
+		if (in_host_register(r) && !clobbered_by_c(r))
+			emit_store_gs(e, r, JS_GPR(r));
+	emit_jmp(e, j->exit_fault);
+}
+
+/* Offset of the jump cache from GS base. */
+#define JUMPS (-(int32_t)JIT_BELOW)
+
+static void emit_gs_index(struct emit *e, unsigned opcode, unsigned reg, unsigned index,
+			  int32_t disp)
+{
+	emit_u8(e, 0x65);
+	emit_u8(e, rex(true, reg, index, 0));
+	emit_u8(e, opcode);
+	emit_u8(e, modrm(0, reg, 4));
+	emit_u8(e, (uint8_t)(3 << 6 | (index & 7) << 3 | 5)); /* index * 8 + disp32 */
+	emit_u32(e, (uint32_t)disp);
+}
+
+/* With r10 = target gva; no flag changes on the way. */
+static void emit_jump(struct jit *j, struct emit *e)
+{
+	uint8_t *hit;
+
+	j->jump_common = here(e);
+	emit_store_gs(e, RCX, JS(jump_rcx));
+	EMIT(e, 0x65, 0xc4, 0xe2, 0xaa, 0xf5, 0x0c, 0x25); /* pext rcx, r10, gs:[jump_mask] */
+	emit_u32(e, (uint32_t)JS(jump_mask));
+	EMIT(e, 0x48, 0x8d, 0x0c, 0x09);                   /* lea rcx, [rcx + rcx] */
+	emit_gs_index(e, 0x8b, H11, RCX, JUMPS);
+	EMIT(e, 0x49, 0xf7, 0xd3);                         /* not r11 */
+	EMIT(e, 0x4f, 0x8d, 0x5c, 0x13, 0x01);             /* lea r11, [r11 + r10 + 1] */
+	EMIT(e, 0x49, 0x87, 0xcb);                         /* xchg r11, rcx */
+	EMIT(e, 0xe3, 0x00);                               /* jrcxz hit */
+	hit = e->p - 1;
+	emit_load_gs(e, RCX, JS(jump_rcx));
+	emit_mov_imm(e, H11, JIT_EXIT_LOOKUP);
+	emit_jmp(e, j->exit_common);
+	*hit = (uint8_t)(e->p - (hit + 1));
+	emit_load_gs(e, RCX, JS(jump_rcx));
+	EMIT(e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11 * 8 + ...host] */
+	emit_u32(e, (uint32_t)(JUMPS + 8));
+}
+
+void stubs_emit(struct jit *j)
+{
+	struct emit e = {
+		.p = j->cache.writable,
+		.end = j->cache.writable + j->cache.size,
+		.to_exec = j->cache.exec - j->cache.writable,
+	};
+
+	emit_enter(j, &e);
+	emit_exits(j, &e);
+	emit_slow(j, &e);
+	emit_jump(j, &e);
+	j->cache.used = (size_t)(e.p - j->cache.writable + 63) & ~(size_t)63;
+	j->cache.common_end = j->cache.exec + j->cache.used;
+}
