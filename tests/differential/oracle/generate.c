@@ -477,7 +477,7 @@ static void random_registers(struct builder *b)
 			c->in.gpr[k] &= k < 8 ? 0xffffffff : 0;
 }
 
-static unsigned prefix_bytes(const uint8_t *bytes, enum x86_code_size size)
+unsigned prefix_bytes(const uint8_t *bytes, enum x86_code_size size)
 {
 	static const char prefixes[] = "\x66\x67\xf0\xf2\xf3\x2e\x36\x3e\x26\x64\x65";
 	unsigned n = 0;
@@ -516,6 +516,8 @@ static enum generated build_random(struct generator *g, struct builder *b)
 	enum decode_status status;
 
 	random_bytes(b);
+	if (g->bytes)
+		memcpy(c->bytes, g->bytes, INSN_MAX_LENGTH);
 	c->in.rip = BOX_CODE + 512 + rng_below(&b->r, BOX_CODE_BYTES - 1024);
 	c->landing = false;
 	status = insn_decode(&c->insn, c->bytes, INSN_MAX_LENGTH, c->size, false, g->model);

@@ -13,6 +13,7 @@ struct generator {
 	uint32_t *choice;
 	unsigned choices, general; /* the first `general` of them are integer instructions */
 	unsigned random_percent;   /* cases of random bytes */
+	const uint8_t *bytes;      /* INSN_MAX_LENGTH bytes to be used in place of random ones, or NULL */
 	struct xsave_image *pool;
 };
 
@@ -25,6 +26,9 @@ enum generated {
 };
 
 enum generated generate_case(struct generator *g, uint64_t number, struct oracle_case *c);
+
+/* Legacy prefixes and REX in front of the opcode or the VEX prefix. */
+unsigned prefix_bytes(const uint8_t *bytes, enum x86_code_size size);
 
 /* ---- Between generate.c, operands.c and special.c ---- */
 

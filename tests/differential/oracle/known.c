@@ -5,6 +5,8 @@
 
 #include "base/bits.h"
 #include "forms.h"
+#include "generate.h"
+#include "guest.h"
 #include "sandbox.h"
 
 /* ---- The memory operand ---- */
@@ -232,7 +234,9 @@ static bool is_mmx_conversion(const struct oracle_case *c, const struct outcome 
 static bool is_maskmov_fault(const struct oracle_case *c, const struct outcome *host,
 			     const struct outcome *engine)
 {
-	bool same = engine->excepted && host->vector == engine->vector;
+	bool same = engine->excepted && host->vector == engine->vector &&
+		    (host->vector != VEC_PF ||
+		     (host->error == engine->error && host->cr2 == engine->cr2));
 
 	return is_maskmov(c) && host->excepted && host->vector != VEC_DB && !same;
 }
@@ -264,14 +268,15 @@ static bool is_maskmovq_fault(const struct oracle_case *c, const struct outcome 
 
 #define XSAVE_AREA 832
 
-/* A page fault on one side, because only a part of the area is needed or can be reached. */
+/* A fault on one side, because only a part of the area is needed or can be reached. */
 static bool is_area_fault(const struct oracle_case *c, const struct outcome *host,
 			  const struct outcome *engine)
 {
 	uint64_t at = operand_address(c);
 	unsigned size = c->insn.op[0].size;
+	bool same = host->excepted == engine->excepted && host->vector == engine->vector;
 
-	return is_area(c) && (excepted_with(host, VEC_PF) || excepted_with(engine, VEC_PF)) &&
+	return is_area(c) && (host->excepted || engine->excepted) && !same &&
 	       (at & 0xfff) + (size >= 512 ? XSAVE_AREA : size) > 4096;
 }
 
@@ -357,11 +362,59 @@ static bool is_store_after_exception(const struct oracle_case *c, const struct o
 	       x->fsw & ~x->fcw & 0x3f;
 }
 
+static bool is_wide_element(const struct oracle_case *c, const struct outcome *host,
+			    const struct outcome *engine)
+{
+	unsigned m = c->insn.mnemonic;
+
+	return c->size != CODE_64 && excepted_with(host, VEC_UD) &&
+	       (m == ZYDIS_MNEMONIC_VPINSRD || m == ZYDIS_MNEMONIC_VPEXTRD);
+}
+
+static bool is_locked(const struct oracle_case *c, const struct outcome *host,
+		      const struct outcome *engine)
+{
+	unsigned n = prefix_bytes(c->bytes, c->size);
+
+	return memchr(c->bytes, 0xf0, n) && excepted_with(engine, VEC_UD) && host->excepted &&
+	       (host->vector == VEC_PF || host->vector == VEC_GP || host->vector == VEC_SS ||
+		host->vector == VEC_AC);
+}
+
+#define LONGEST_WITHOUT_PREFIXES 12
+
+static bool may_be_too_long(const struct oracle_case *c, const struct outcome *host,
+			    const struct outcome *engine)
+{
+	return prefix_bytes(c->bytes, c->size) > INSN_MAX_LENGTH - LONGEST_WITHOUT_PREFIXES &&
+	       excepted_with(host, VEC_GP) && excepted_with(engine, VEC_UD);
+}
+
+/* VPERMQ and others: undefined for the decoder, but with the other VEX.W they are not. */
+static bool is_other_w(const struct oracle_case *c, const struct outcome *host,
+		       const struct outcome *engine)
+{
+	unsigned n = prefix_bytes(c->bytes, c->size);
+	uint8_t other[INSN_MAX_LENGTH];
+	struct insn i;
+
+	if (excepted_with(host, VEC_UD) || !excepted_with(engine, VEC_UD) || c->bytes[n] != 0xc4)
+		return false;
+	memcpy(other, c->bytes, sizeof(other));
+	other[n + 2] ^= 0x80;
+	return insn_decode(&i, other, sizeof(other), c->size, false, guest_model()) == DECODE_OK;
+}
+
 static const struct {
 	bool (*holds)(const struct oracle_case *c, const struct outcome *host,
 		      const struct outcome *engine);
 	const char *reason;
+	bool undefined; /* for instructions that the model does not have */
 } rows[] = {
+	{ is_other_w, "a VEX.W that the SDM demands and AMD ignores", true },
+	{ is_locked, "LOCK where it is not allowed: AMD may fault on the operand first", true },
+	{ may_be_too_long, "undefined and more than 15 bytes: #UD or #GP first", true },
+	{ is_wide_element, "VPINSRD or VPEXTRD with VEX.W in 32-bit code: #UD for AMD, ignored by Intel" },
 	{ loads_mm, "MXCSR.MM of AMD processors was loaded" },
 	{ is_dr4_or_dr5, "DR4 or DR5 in user mode: AMD looks at the privilege first" },
 	{ is_misaligned_sha, "SHA with a misaligned operand: AMD lets it pass" },
@@ -372,7 +425,7 @@ static const struct {
 	{ is_maskmov_fault, "MASKMOV: AMD checks the whole operand, also where the mask is clear" },
 	{ is_cmps_fault, "CMPS with two operands that fault: which is first differs" },
 	{ is_maskmovq_fault, "MASKMOVQ with a fault: AMD goes to MMX state first" },
-	{ is_area_fault, "a page fault in an area of which only a part may be touched" },
+	{ is_area_fault, "an area across a border of which only a part may be touched" },
 	{ is_wide_alignment, "#AC of 256-bit operands: AMD wants 16 bytes, the SDM 32" },
 	{ is_offset_not_canonical, "FS or GS with an offset that is not canonical: AMD looks at it" },
 	{ is_store_after_exception, "x87 store with an unmasked exception: AMD tries the store first" },
@@ -392,15 +445,15 @@ struct known_count known_counts[KNOWN_REASONS];
 const char *known_difference(const struct oracle_case *c, struct outcome *host, uint8_t *host_data,
 			     const struct outcome *engine, const uint8_t *engine_data)
 {
-	if (!c->decodes)
-		return NULL;
-	if (saves_mxcsr_mask(c->insn.mnemonic))
-		adopt_mxcsr_mask(c, host_data, engine_data);
-	ignore_rf_within_repeat(c, host, engine);
-	ignore_open_codes(c, host, engine);
-	ignore_place_in_area(c, host, engine);
+	if (c->decodes) {
+		if (saves_mxcsr_mask(c->insn.mnemonic))
+			adopt_mxcsr_mask(c, host_data, engine_data);
+		ignore_rf_within_repeat(c, host, engine);
+		ignore_open_codes(c, host, engine);
+		ignore_place_in_area(c, host, engine);
+	}
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(rows); k++) {
-		if (!rows[k].holds(c, host, engine))
+		if (rows[k].undefined == c->decodes || !rows[k].holds(c, host, engine))
 			continue;
 		known_counts[k].reason = rows[k].reason;
 		known_counts[k].cases++;

@@ -12,7 +12,7 @@
 const char *known_difference(const struct oracle_case *c, struct outcome *host, uint8_t *host_data,
 			     const struct outcome *engine, const uint8_t *engine_data);
 
-#define KNOWN_REASONS 24
+#define KNOWN_REASONS 32
 
 /* How often each reason was given; rows not met have none. */
 struct known_count {

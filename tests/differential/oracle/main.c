@@ -1,10 +1,11 @@
 /*
  * oracle [--cases N] [--seed S] [--forms REGEX] [--case K] [--engine NAME] [--max-diffs N]
- *        [--random PERCENT] [--mode 64|32|all] [--list-forms] [--list-missed]
+ *        [--random PERCENT] [--mode 64|32|all] [--bytes HEX] [--list-forms] [--list-missed]
  *
  * Runs cases 0 to N-1 of a seed on the host CPU and on an engine and prints every difference with
- * the command that reruns it. --case runs one and prints both outcomes whatever they are. Exits
- * with 1 when there was a difference, 77 where this host cannot serve.
+ * the command that reruns it. --case runs one and prints both outcomes whatever they are. --bytes
+ * gives the instruction (with --mode 64 or 32) and leaves the rest of each case random. Exits with
+ * 1 when there was a difference, 77 where this host cannot serve.
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -27,7 +28,8 @@ struct options {
 	uint64_t cases, seed, one_case;
 	const char *forms, *engine, *mode;
 	unsigned max_diffs, random_percent;
-	bool one, list_forms, list_missed;
+	bool one, list_forms, list_missed, given;
+	uint8_t bytes[INSN_MAX_LENGTH]; /* of --bytes */
 };
 
 static struct options options = {
@@ -46,10 +48,27 @@ static const struct option long_options[] = {
 	{ "max-diffs", required_argument, NULL, 'd' },
 	{ "random", required_argument, NULL, 'r' },
 	{ "mode", required_argument, NULL, 'm' },
+	{ "bytes", required_argument, NULL, 'b' },
 	{ "list-forms", no_argument, NULL, 'l' },
 	{ "list-missed", no_argument, NULL, 'M' },
 	{ NULL, 0, NULL, 0 },
 };
+
+/* Hexadecimal digits; what is missing to 15 bytes is filled with int3. */
+static bool parse_bytes(const char *hex)
+{
+	unsigned n = 0, byte;
+
+	memset(options.bytes, BOX_FILL, sizeof(options.bytes));
+	for (; n < INSN_MAX_LENGTH && sscanf(hex, "%2x", &byte) == 1; hex += 2) {
+		options.bytes[n++] = (uint8_t)byte;
+		if (!hex[0] || !hex[1] || !hex[2])
+			break;
+	}
+	options.given = true;
+	options.random_percent = 100;
+	return n != 0;
+}
 
 static bool set_option(int option, const char *value)
 {
@@ -79,6 +98,8 @@ static bool set_option(int option, const char *value)
 	case 'm':
 		options.mode = value;
 		return true;
+	case 'b':
+		return parse_bytes(value);
 	case 'l':
 		options.list_forms = true;
 		return true;
@@ -263,6 +284,7 @@ int main(int argc, char **argv)
 	}
 	g.seed = options.seed;
 	g.random_percent = options.random_percent;
+	g.bytes = options.given ? options.bytes : NULL;
 	if (sandbox_init(options.seed, &err) || guest_init(options.engine, &err) || native_init(&err)) {
 		fprintf(stderr, "oracle: %s\n", err.text);
 		return 2;

@@ -190,18 +190,20 @@ void aim_memory_operand(struct builder *b)
 	c->in.gpr[i->base] = rest;
 }
 
-/* ---- Branch targets ---- */
+/* ---- Branch targets: not within the instruction or its landing jump ---- */
 
 uint64_t choose_code_address(struct builder *b)
 {
 	const struct oracle_case *c = b->c;
 	uint64_t end = c->in.rip + c->length, target;
 
-	if (rng_chance(&b->r, 8))
-		return odd_address(&b->r, 8);
 	do {
-		target = rng_chance(&b->r, 50) ? BOX_CODE + rng_below(&b->r, BOX_CODE_BYTES)
-					       : end + rng_below(&b->r, 256) - 128;
+		if (rng_chance(&b->r, 8))
+			target = odd_address(&b->r, 8);
+		else if (rng_chance(&b->r, 50))
+			target = BOX_CODE + rng_below(&b->r, BOX_CODE_BYTES);
+		else
+			target = end + rng_below(&b->r, 256) - 128;
 	} while (target >= c->in.rip && target < end + LANDING_BYTES && target != end);
 	return target;
 }
