@@ -21,6 +21,7 @@
 #include "cmd/status.h"
 #include "cmd/values.h"
 #include "cmd/verb.h"
+#include "isa/x86/trace.h"
 #include "machine/machine.h"
 #include "mem/ram.h"
 
@@ -276,7 +277,7 @@ static const struct option run_options[] = {
     {"test-devices", NULL, "add the devices of kvm-unit-tests, with debug exit at port 0xf4", NULL,
      parse_test_devices},
     {"stats", NULL, "print counters to standard error at the end", NULL, parse_stats},
-    {"trace", "WHAT[:FILTER]", "trace to standard error", NULL, parse_trace},
+    {"trace", "WHAT[:FILTER]", "trace to standard error: " TRACE_SYNTAX, NULL, parse_trace},
     {"deterministic", NULL, "virtual clock, one vCPU: two runs execute the same", NULL,
      parse_deterministic},
     {"lockstep", "interp|jit|kvm",

@@ -9,6 +9,7 @@
 #include "isa/x86/flags.h"
 #include "isa/x86/idt.h"
 #include "isa/x86/mmu.h"
+#include "isa/x86/trace.h"
 
 /* ---- One vector ---- */
 
@@ -34,6 +35,10 @@ static void deliver(struct x86_cpu *c, const struct delivery *d)
 {
 	bool exception = d->kind == EVENT_EXCEPTION;
 
+	if (exception && trace_wants(c, TRACE_EXC))
+		trace_exception(c, d->vector, d->has_error, d->error);
+	else if (!exception && trace_wants(c, TRACE_INT))
+		trace_interrupt(c, d->vector);
 	c->delivering = exception;
 	c->delivering_vector = d->vector;
 	idt_deliver(c, d);

@@ -3,6 +3,7 @@
 #include "isa/x86/sem/sem.h"
 #include "isa/x86/sem/system.h"
 #include "isa/x86/segment.h"
+#include "isa/x86/trace.h"
 
 #define TSS_IO_MAP_BASE 102u /* offset of the I/O map base field */
 
@@ -26,10 +27,14 @@ void io_check(struct x86_cpu *c, uint16_t port, unsigned size)
 static uint32_t port_read(struct x86_cpu *c, uint16_t port, unsigned size)
 {
 	const struct mem_io *io = c->sys->io;
+	uint32_t value;
 
 	c->count.io_exits++;
 	debug_io_access(c, port, size);
-	return io->port_read(io->opaque, port, size) & (uint32_t)mask_bytes(size);
+	value = io->port_read(io->opaque, port, size) & (uint32_t)mask_bytes(size);
+	if (trace_wants(c, TRACE_PORT))
+		trace_port(c, false, port, value, size);
+	return value;
 }
 
 static void port_write(struct x86_cpu *c, uint16_t port, uint64_t value, unsigned size)
@@ -38,6 +43,8 @@ static void port_write(struct x86_cpu *c, uint16_t port, uint64_t value, unsigne
 
 	c->count.io_exits++;
 	debug_io_access(c, port, size);
+	if (trace_wants(c, TRACE_PORT))
+		trace_port(c, true, port, (uint32_t)(value & mask_bytes(size)), size);
 	io->port_write(io->opaque, port, (uint32_t)(value & mask_bytes(size)), size);
 }
 
