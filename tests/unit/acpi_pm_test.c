@@ -42,12 +42,12 @@ static void test_power_button(void)
 	CHECK_EQ(bus_read(&port, 0x600, 2), 0x100);
 	bus_write(&port, 0x602, 0xffff, 2);
 	CHECK(sci);
-	CHECK_EQ(bus_read(&port, 0x602, 2), 0x121);
+	CHECK_EQ(bus_read(&port, 0x602, 2), 0x521);
 	bus_write(&port, 0x600, 0xfe01, 2); /* clears what it names only */
 	CHECK(sci);
 	bus_write(&port, 0x601, 0x01, 1); /* write 1 to clear, by byte */
 	CHECK(!sci);
-	CHECK_EQ(bus_read(&port, 0x600, 4), 0x01210000);
+	CHECK_EQ(bus_read(&port, 0x600, 4), 0x05210000);
 	acpi_pm_power_button(&pm);
 	acpi_pm_reset(&pm);
 	CHECK(!sci);

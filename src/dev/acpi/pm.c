@@ -10,7 +10,8 @@
 #define PM1_TIMER	 0x0001
 #define PM1_GLOBAL	 0x0020
 #define PM1_POWER_BUTTON 0x0100
-#define PM1_ENABLES	 (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON)
+#define PM1_RTC		 0x0400 /* never set: there is no sleep to wake from, but Linux enables it */
+#define PM1_ENABLES	 (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON | PM1_RTC)
 
 /* PM1 control (§4.8.4.2). */
 #define CONTROL_SCI_EN	  0x0001
