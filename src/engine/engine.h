@@ -9,6 +9,7 @@
 #define LM_ENGINE_ENGINE_H
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/err.h"
 #include "isa/x86/cpu.h"
@@ -41,6 +42,8 @@ struct engine_ops {
 	/* Makes c->s complete and current; adopts a c->s written from outside. vCPU not running. */
 	void (*state_save)(struct x86_cpu *c);
 	void (*state_load)(struct x86_cpu *c);
+	/* The engine's own counters of a vCPU, as "vcpuN.name value" lines; may be NULL. */
+	void (*print_stats)(const struct x86_cpu *c, FILE *out);
 };
 
 /* NULL-terminated; `auto` takes the first that this host can run. */

@@ -366,8 +366,11 @@ static void print_cpu(const struct x86_cpu *c, FILE *out)
 
 void machine_print_stats(const struct machine *m, FILE *out)
 {
-	for (unsigned k = 0; k < m->sys.cpu_count; k++)
+	for (unsigned k = 0; k < m->sys.cpu_count; k++) {
 		print_cpu(m->sys.cpu[k], out);
+		if (m->config.engine->print_stats)
+			m->config.engine->print_stats(m->sys.cpu[k], out);
+	}
 	for (unsigned k = 0; k < m->pc.disks; k++)
 		fprintf(out, "disk%u.requests %llu\ndisk%u.errors %llu\n", k,
 			(unsigned long long)m->pc.disk[k]->blk.requests, k,

@@ -200,8 +200,7 @@ void cache_flush(struct jit *j)
 	memset(cache->hash, 0, sizeof(cache->hash));
 	memset(cache->page, 0, sizeof(cache->page));
 	cache->used = (size_t)(cache->common_end - cache->exec);
-	for (unsigned set = 0; set < TLB_SETS; set++)
-		tables_flush(j, set);
+	tables_flush(j);
 	j->last_exit = NULL;
 	j->count.cache_flushes++;
 }

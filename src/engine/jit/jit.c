@@ -99,18 +99,25 @@ static void follow_flushes(struct jit *j)
 {
 	struct x86_cpu *c = j->c;
 
-	for (unsigned set = 0; set < TLB_SETS; set++) {
-		if (j->table_generation[set] == c->tlb_set[set].generation)
-			continue;
-		tables_flush(j, set);
-		j->table_generation[set] = c->tlb_set[set].generation;
-		j->last_exit = NULL;
-	}
-	if (j->page_flushes != c->page_flushes) {
+	bool full = j->full_flushes != c->full_flushes || j->log_full ||
+		    j->page_flushes + 1 < c->page_flushes; /* more pages than we have seen */
+	bool local = j->local_flushes != c->local_flushes;
+	bool page = j->page_flushes != c->page_flushes;
+
+	if (!full && !local && !page)
+		return;
+	if (full)
+		tables_flush(j);
+	if (!full && local)
+		tables_flush_local(j);
+	if (!full && page)
 		tables_flush_page(j, c->flushed_page);
-		j->page_flushes = c->page_flushes;
-		j->last_exit = NULL;
-	}
+	j->log_full = false;
+	/* Chains stay within a page, which is entered anew after any flush; a pending one may not. */
+	j->full_flushes = c->full_flushes;
+	j->local_flushes = c->local_flushes;
+	j->page_flushes = c->page_flushes;
+	j->last_exit = NULL;
 }
 
 /* ---- Finding code ---- */
@@ -190,11 +197,13 @@ static struct jit_block *find_block(struct jit *j)
 
 static void remember_jump(struct jit *j, struct jit_block *b)
 {
-	unsigned set = (unsigned)(j->c->tlb - j->c->tlb_set);
-	struct jit_jump *jump = &table_jumps(&j->table[set])[b->gva % JIT_JUMP_ENTRIES];
+	struct x86_cpu *c = j->c;
+	unsigned set = (unsigned)(c->tlb - c->tlb_set);
+	struct page_walk w;
+	uint32_t error;
 
-	jump->gva = b->gva;
-	jump->host = (uint64_t)b->code;
+	if (mmu_walk(c, GVA(b->gva), ACCESS_EXEC, set, true, &w, &error))
+		table_remember_jump(&j->table[set], b->gva, b->code, w.global);
 }
 
 /* ---- Running ---- */
@@ -487,6 +496,33 @@ static void jit_kick(struct x86_cpu *c)
 	x86_event_raise(c, EV_KICK);
 }
 
+static void print_count(const struct x86_cpu *c, FILE *out, const char *name, uint64_t value)
+{
+	fprintf(out, "vcpu%u.jit.%s %llu\n", c->index, name, (unsigned long long)value);
+}
+
+static void jit_print_stats(const struct x86_cpu *c, FILE *out)
+{
+	const struct jit *j = c->engine;
+	const struct jit_counters *n = &j->count;
+
+	print_count(c, out, "entries", n->entries);
+	print_count(c, out, "blocks", n->blocks);
+	print_count(c, out, "blocks_dropped", n->invalidated);
+	print_count(c, out, "cache_flushes", n->cache_flushes);
+	print_count(c, out, "code_bytes", j->cache.used);
+	print_count(c, out, "table_misses", n->misses);
+	print_count(c, out, "table_flushes", n->flushes);
+	print_count(c, out, "faults", n->faults);
+	print_count(c, out, "interpreted", n->interp_steps);
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(j->interp_reason); k++) {
+		if (j->interp_reason[k] * 200 < n->interp_steps)
+			continue;
+		fprintf(out, "vcpu%u.jit.interpreted.%s %llu\n", c->index,
+			insn_mnemonic_name((uint16_t)k), (unsigned long long)j->interp_reason[k]);
+	}
+}
+
 const struct engine_ops jit_engine = {
 	.name = "jit",
 	.summary = "translator: x86-64 to x86-64, at a fraction of the interpreter's cost",
@@ -497,4 +533,5 @@ const struct engine_ops jit_engine = {
 	.kick = jit_kick,
 	.state_save = x86_cpu_save,
 	.state_load = x86_cpu_load,
+	.print_stats = jit_print_stats,
 };

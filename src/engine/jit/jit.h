@@ -65,10 +65,17 @@ struct jit_jump {
 #define JIT_WRITE_BIT   36                  /* of the index */
 #define JIT_LOG         65536u
 
+/* Indexes of entries that are set. */
+struct jit_log {
+	uint32_t count;
+	uint64_t index[JIT_LOG];
+};
+
 struct jit_table {
-	uint8_t *base;        /* GS base */
-	uint32_t logged;
-	uint64_t log[JIT_LOG]; /* indexes of entries that are set */
+	uint8_t *base; /* GS base */
+	struct jit_log local, global;
+	uint64_t jump_pages; /* which pages have jumps remembered: a bit of their hash each */
+	bool local_jumps;    /* some of them in pages that are not global */
 };
 
 /* ---- Blocks ---- */
@@ -122,8 +129,7 @@ struct jit_counters {
 struct jit {
 	struct jit_state *js;
 	struct jit_table table[TLB_SETS];
-	uint64_t table_generation[TLB_SETS];
-	uint64_t page_flushes;
+	uint64_t full_flushes, local_flushes, page_flushes; /* seen */
 	uint64_t notes_seen;
 	struct jit_cache cache;
 	/* Common code, executable addresses. */
@@ -131,6 +137,7 @@ struct jit {
 	uint8_t *poll_page;
 	struct x86_cpu *c;
 	bool simd_in_area; /* the guest's SIMD and x87 state is in js->xsave, not in c->s */
+	bool log_full; /* a table has set more entries than its log holds: flush all */
 	struct jit_counters count;
 	uint64_t interp_reason[2048]; /* by mnemonic */
 	struct jit_exit *last_exit; /* the chainable exit that was taken */
@@ -154,9 +161,12 @@ void cache_flush(struct jit *j);
 /* table.c */
 int tables_init(struct jit *j, struct lm_err *err);
 void tables_fini(struct jit *j);
-void tables_flush(struct jit *j, unsigned set);
+void tables_flush(struct jit *j);
+/* All but what global pages gave. */
+void tables_flush_local(struct jit *j);
 void tables_flush_page(struct jit *j, uint64_t gva);
 struct jit_jump *table_jumps(const struct jit_table *t);
+void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global);
 /* The addend for an access, filling the entry; 0: not by table (fault, device, code page). */
 uint64_t table_fill(struct jit *j, uint64_t gva, bool write);
 

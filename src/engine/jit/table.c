@@ -22,14 +22,19 @@ static uint64_t index_of(uint64_t gva, bool write)
 	return (gva << 16 >> 28) | (uint64_t)write << JIT_WRITE_BIT;
 }
 
-static void set_entry(struct jit_table *t, uint64_t index, uint64_t addend)
+static void set_entry(struct jit *j, struct jit_table *t, uint64_t index, uint64_t addend,
+		      bool global)
 {
+	struct jit_log *log = global ? &t->global : &t->local;
 	uint64_t *entry = (uint64_t *)t->base + index;
 
-	if (!*entry && t->logged < JIT_LOG)
-		t->log[t->logged++] = index;
-	else if (!*entry)
-		return; /* the log is full: this page stays slow until the next flush */
+	if (!*entry) {
+		if (log->count == JIT_LOG) {
+			j->log_full = true;
+			return;
+		}
+		log->index[log->count++] = index;
+	}
 	*entry = addend;
 }
 
@@ -66,9 +71,9 @@ uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
 		c->large_high = LM_MAX(c->large_high, gva | (w.page_bytes - 1));
 	}
 	addend = (uint64_t)page - (gva & ~PAGE_MASK);
-	set_entry(&j->table[set], index_of(gva, false), addend);
+	set_entry(j, &j->table[set], index_of(gva, false), addend, w.global);
 	if (may_write(c, &w, set))
-		set_entry(&j->table[set], index_of(gva, true), addend);
+		set_entry(j, &j->table[set], index_of(gva, true), addend, w.global);
 	else if (write)
 		return 0;
 	return addend;
@@ -104,20 +109,56 @@ static void forget_jumps(struct jit_table *t)
 
 	for (unsigned k = 0; k < JIT_JUMP_ENTRIES; k++)
 		jump[k].gva = JIT_NO_GVA;
+	t->jump_pages = 0;
+	t->local_jumps = false;
 }
 
-void tables_flush(struct jit *j, unsigned set)
+static uint64_t page_bit(uint64_t gva)
 {
-	struct jit_table *t = &j->table[set];
+	uint64_t page = gva >> PAGE_SHIFT;
+
+	return UINT64_C(1) << ((page ^ page >> 6 ^ page >> 12) & 63);
+}
+
+void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global)
+{
+	struct jit_jump *jump = &table_jumps(t)[gva % JIT_JUMP_ENTRIES];
+
+	jump->gva = gva;
+	jump->host = (uint64_t)host;
+	t->jump_pages |= page_bit(gva);
+	t->local_jumps |= !global;
+}
+
+static void clear_logged(struct jit_table *t, struct jit_log *log)
+{
 	uint64_t *entries = (uint64_t *)t->base;
 
-	for (uint32_t k = 0; k < t->logged; k++)
-		entries[t->log[k]] = 0;
-	t->logged = 0;
-	forget_jumps(t);
+	for (uint32_t k = 0; k < log->count; k++)
+		entries[log->index[k]] = 0;
+	log->count = 0;
+}
+
+void tables_flush(struct jit *j)
+{
+	for (unsigned set = 0; set < TLB_SETS; set++) {
+		clear_logged(&j->table[set], &j->table[set].local);
+		clear_logged(&j->table[set], &j->table[set].global);
+		forget_jumps(&j->table[set]);
+	}
 	j->count.flushes++;
 }
 
+void tables_flush_local(struct jit *j)
+{
+	for (unsigned set = 0; set < TLB_SETS; set++) {
+		clear_logged(&j->table[set], &j->table[set].local);
+		if (j->table[set].local_jumps)
+			forget_jumps(&j->table[set]);
+	}
+}
+
+/* The log keeps the index; clearing an entry twice does no harm. */
 void tables_flush_page(struct jit *j, uint64_t gva)
 {
 	for (unsigned set = 0; set < TLB_SETS; set++) {
@@ -125,7 +166,8 @@ void tables_flush_page(struct jit *j, uint64_t gva)
 
 		entries[index_of(gva, false)] = 0;
 		entries[index_of(gva, true)] = 0;
-		forget_jumps(&j->table[set]);
+		if (j->table[set].jump_pages & page_bit(gva))
+			forget_jumps(&j->table[set]);
 	}
 }
 

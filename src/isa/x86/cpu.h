@@ -137,7 +137,8 @@ struct x86_cpu {
 	void *vcpu;                  /* the machine's own */
 
 	struct x86_tlb tlb_set[TLB_SETS];
-	uint64_t page_flushes, flushed_page; /* INVLPG and its like: how many, and the last gva */
+	/* How often what was flushed: everything; all but global pages; one page (and its gva). */
+	uint64_t full_flushes, local_flushes, page_flushes, flushed_page;
 	uint64_t large_low, large_high; /* gvas that large pages were used for since the flush */
 };
 

@@ -372,11 +372,17 @@ static void flush_set(struct x86_tlb *tlb)
 			TLB_NO_TAG;
 }
 
-void mmu_flush_all(struct x86_cpu *c)
+static void drop_entries(struct x86_cpu *c)
 {
 	for (unsigned set = 0; set < TLB_SETS; set++)
 		flush_set(&c->tlb_set[set]);
 	c->fetch.page = FETCH_NONE;
+}
+
+void mmu_flush_all(struct x86_cpu *c)
+{
+	c->full_flushes++;
+	drop_entries(c);
 	c->large_low = UINT64_MAX;
 	c->large_high = 0;
 }
@@ -400,7 +406,9 @@ void mmu_flush_page(struct x86_cpu *c, gva_t gva)
 void mmu_cr3_changed(struct x86_cpu *c, bool keep)
 {
 	(void)keep; /* entries carry no PCID: translations of another one must go in any case */
-	mmu_flush_all(c);
+	/* This TLB does not know global entries, but the translator's tables do. */
+	c->local_flushes++;
+	drop_entries(c);
 }
 
 /* SDM vol. 3A §4.4.1: bits 1-2, 5-8 and those above MAXPHYADDR are reserved. */
