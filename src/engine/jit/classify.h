@@ -17,6 +17,9 @@ enum jit_class {
 	JIT_JCC,
 	JIT_CALL,
 	JIT_RET,
+	JIT_CLI, /* the last three: at CPL 0 */
+	JIT_STI,
+	JIT_PUSHF,
 };
 
 enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction *z,

@@ -132,7 +132,7 @@ static unsigned longest_block(const struct jit *j)
 
 static uint32_t mode_of(const struct jit *j)
 {
-	return (uint32_t)j->c->guard_traps | longest_block(j) << 8;
+	return (uint32_t)j->c->guard_traps | longest_block(j) << 8 | (uint32_t)j->c->cpl << 16;
 }
 
 /* What translated code does not do at all. */
@@ -213,12 +213,22 @@ static uint64_t pack_flags(uint32_t f)
 	return (uint64_t)(f & 0xd5) << 8 | (f & FLAG_OF ? 1 : 0);
 }
 
+#define UNREADABLE 8 /* an address that no process maps */
+
+static bool interrupt_waits(struct x86_cpu *c)
+{
+	return lapic_pending(c) >= 0 || x86_events(c) & EV_EXTINT;
+}
+
 static void load_registers(struct jit *j)
 {
 	struct x86_cpu *c = j->c;
 
 	memcpy(j->js->gpr, c->s.gpr, sizeof(c->s.gpr));
 	j->js->save_flags = pack_flags(flags_arith(c));
+	j->js->interrupt_flag = (c->s.rflags & FLAG_IF) != 0;
+	j->js->system_flags = c->s.rflags & ~(uint64_t)(FLAGS_ARITH | FLAG_IF | FLAG_RF);
+	j->js->sti_poll = j->js->interrupt_flag || !interrupt_waits(c) ? j->js->poll : UNREADABLE;
 	j->js->seg_base[FS] = c->s.seg[FS].base;
 	j->js->seg_base[GS] = c->s.seg[GS].base;
 }
@@ -231,6 +241,7 @@ static void store_registers(struct jit *j)
 	memcpy(c->s.gpr, j->js->gpr, sizeof(c->s.gpr));
 	flags_set_arith(c, FLAGS_ARITH,
 			(uint32_t)(f >> 8 & (FLAGS_ARITH & 0xff)) | (f & 0xff ? FLAG_OF : 0));
+	c->s.rflags = (c->s.rflags & ~(uint64_t)FLAG_IF) | (j->js->interrupt_flag ? FLAG_IF : 0);
 	c->s.rip = j->js->rip;
 }
 

@@ -33,7 +33,11 @@ struct jit_state {
 	uint64_t jump_mask;      /* PEXT mask: which bits of an address choose its cache entry */
 	uint64_t slow_gva;
 	uint64_t call_target;
+	uint64_t system_flags;   /* RFLAGS without status flags and IF */
+	uint64_t sti_poll;       /* what STI reads first: not readable when an interrupt waits */
+	uint64_t work;           /* scratch of one instruction */
 	uint32_t host_mxcsr;
+	uint8_t interrupt_flag;  /* RFLAGS.IF, 0 or 1 */
 	uint8_t xsave[2688] __attribute__((aligned(64)));
 };
 

@@ -124,6 +124,8 @@ static bool decode_item(struct translation *t, struct item *it, const uint8_t *p
 	it->class = refine(it);
 	if (it->i.guard & c->guard_traps)
 		it->class = JIT_INTERP;
+	if (it->class >= JIT_CLI && c->cpl)
+		it->class = JIT_INTERP;
 	return true;
 }
 
@@ -169,6 +171,22 @@ static bool may_leave_flags(const struct item *it)
 	}
 }
 
+/*
+ * After STI one more instruction runs before an interrupt is taken (SDM vol. 2 STI): that one must
+ * be in the block, where nothing is taken.
+ */
+static void check_shadows(struct translation *t)
+{
+	for (unsigned k = 0; k < t->count; k++) {
+		bool followed = k + 1 < t->count && t->item[k + 1].class != JIT_INTERP;
+
+		if (t->item[k].class == JIT_STI && !followed) {
+			t->item[k].class = JIT_INTERP;
+			t->count = k + 1;
+		}
+	}
+}
+
 static void find_live_flags(struct translation *t)
 {
 	uint32_t live = ARITH_FLAGS;
@@ -182,8 +200,10 @@ static void find_live_flags(struct translation *t)
 			written = f->modified | f->set_0 | f->set_1 | f->undefined;
 			read = f->tested;
 		}
-		if (it->class == JIT_INTERP)
+		if (it->class == JIT_INTERP || it->class == JIT_PUSHF)
 			read = ARITH_FLAGS;
+		if (it->class >= JIT_CLI)
+			written = 0;
 		if (!may_leave_flags(it))
 			live &= ~written;
 		live |= read & ARITH_FLAGS;
@@ -473,6 +493,8 @@ static bool is_aligned_form(const struct item *it, unsigned size)
 static bool cannot_cross(const struct item *it, unsigned size)
 {
 	switch (it->z.mnemonic) {
+	case ZYDIS_MNEMONIC_CMPXCHG16B:
+		return true;
 	case ZYDIS_MNEMONIC_MOVUPS:
 	case ZYDIS_MNEMONIC_MOVUPD:
 	case ZYDIS_MNEMONIC_MOVDQU:
@@ -598,6 +620,56 @@ static void emit_leave(struct translation *t, const struct item *it)
 	emit_load_h10(e, H11);
 	emit_lea(e, RSP, RBP, 8);
 	emit_mov(e, RBP, H11);
+}
+
+/* ---- The interrupt flag ---- */
+
+static void emit_set_interrupt_flag(struct emit *e, unsigned value)
+{
+	EMIT(e, 0x65, 0xc6, 0x04, 0x25); /* mov byte gs:[disp], imm8 */
+	emit_u32(e, (uint32_t)JS(interrupt_flag));
+	emit_u8(e, value);
+}
+
+/* An interrupt that waits makes the read fault, and the interpreter does it properly. */
+static void emit_sti(struct translation *t)
+{
+	emit_load_gs(&t->e, H11, JS(sti_poll));
+	EMIT(&t->e, 0x45, 0x8b, 0x1b); /* mov r11d, [r11] */
+	emit_set_interrupt_flag(&t->e, 1);
+}
+
+/* movzx reg32, byte gs:[disp] */
+static void emit_load_byte(struct emit *e, unsigned reg, int32_t disp)
+{
+	emit_u8(e, 0x65);
+	emit_u8(e, rex(false, reg, 0, 0));
+	EMIT(e, 0x0f, 0xb6);
+	emit_u8(e, modrm(0, reg, 4));
+	emit_u8(e, 0x25);
+	emit_u32(e, (uint32_t)disp);
+}
+
+/* RFLAGS is put together in h11, kept while the stack is translated, and stored. */
+static void emit_pushf(struct translation *t, const struct item *it)
+{
+	struct emit *e = &t->e;
+
+	emit_save_flags(e);
+	emit_load_byte(e, H11, JS(save_flags) + 1); /* AH */
+	emit_load_byte(e, H10, JS(save_flags));     /* OF */
+	EMIT(e, 0x41, 0xc1, 0xe2, 11);              /* shl r10d, 11 */
+	EMIT(e, 0x45, 0x09, 0xd3);                  /* or r11d, r10d */
+	emit_load_byte(e, H10, JS(interrupt_flag));
+	EMIT(e, 0x41, 0xc1, 0xe2, 9);               /* shl r10d, 9 */
+	EMIT(e, 0x45, 0x09, 0xd3);
+	emit_gs(e, 0x0b, H11, JS(system_flags));    /* or r11, gs:[...] */
+	emit_store_gs(e, H11, JS(work));
+	emit_restore_flags(e);
+	emit_stack_write(t, it);
+	emit_load_gs(e, H11, JS(work));
+	emit_store_h10(e, H11);
+	emit_lea(e, RSP, RSP, -8);
 }
 
 /* ---- Leaving the block ---- */
@@ -753,6 +825,15 @@ static void emit_item(struct translation *t, const struct item *it)
 	case JIT_RET:
 		emit_ret(t, it);
 		break;
+	case JIT_CLI:
+		emit_set_interrupt_flag(&t->e, 0);
+		break;
+	case JIT_STI:
+		emit_sti(t);
+		break;
+	case JIT_PUSHF:
+		emit_pushf(t, it);
+		break;
 	case JIT_INTERP:
 		emit_leave_to(t, it->rip, JIT_EXIT_INTERP);
 		break;
@@ -803,6 +884,7 @@ struct jit_block *translate(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t 
 	t.j = j;
 	t.count = t.slows = t.exits = 0;
 	decode_block(&t, code, room, gva, max_insns);
+	check_shadows(&t);
 	if (!t.count || (t.count == 1 && t.item[0].class == JIT_INTERP))
 		return NULL;
 	find_live_flags(&t);
