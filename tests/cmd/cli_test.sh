@@ -105,8 +105,11 @@ for size in 1E 2T 99999999999999999999 99999999999999999999E 1844674407370955161
 	refuses "memory $size: .*at most 1T" run --memory "$size"
 done
 refuses 'multiple of 4K' run --memory 3000001
-(ulimit -v 1000000 && timeout 20 "$lamina" run --memory 2G 2>"$dir/err")
-holds 'a machine larger than ulimit -v' grep -q 'cannot map that much' "$dir/err"
+# Not with sanitizers, which need terabytes for themselves.
+if (ulimit -v 1000000 && "$lamina" --version) >/dev/null 2>&1; then
+	(ulimit -v 1000000 && timeout 20 "$lamina" run --memory 2G 2>"$dir/err")
+	holds 'a machine larger than ulimit -v' grep -q 'cannot map that much' "$dir/err"
+fi
 for n in 0 65 1000 -1 two '' 1.5 99999999999999999999; do
 	refuses "cpus $n: .*from 1 to 64" run --cpus "$n"
 done
