@@ -28,14 +28,6 @@
 #define NAME_LENGTH_MAX 64
 #define CMDLINE_MAX	2048 /* COMMAND_LINE_SIZE of Linux on x86 */
 
-/*
- * The shell gets the last one: the virtio console takes a page at a time and knows the terminal's
- * size. The serial port, an exit a byte, is there before the driver is loaded. A command's ports
- * are not consoles.
- */
-#define SHELL_CONSOLE	"console=ttyS0 console=hvc0"
-#define COMMAND_CONSOLE "console=ttyS0"
-
 struct run_args {
 	struct machine_config config;
 	const char *engine;
@@ -368,9 +360,10 @@ static int use_default_guest(struct run_args *args, struct lm_err *err)
 	if (ret)
 		return ret;
 	add_guest_words(args, words, sizeof(words));
-	n = snprintf(args->cmdline, sizeof(args->cmdline), "%s %s%s%s%s", args->guest.cmdline,
-		     config->command && !config->command_tty ? COMMAND_CONSOLE : SHELL_CONSOLE,
-		     words, config->append ? " " : "", config->append ? config->append : "");
+	/* Not the virtio console as well: init keeps ttyS0 open, and so it would get the keys. */
+	n = snprintf(args->cmdline, sizeof(args->cmdline), "%s console=ttyS0%s%s%s",
+		     args->guest.cmdline, words, config->append ? " " : "",
+		     config->append ? config->append : "");
 	if (n < 0 || (size_t)n >= sizeof(args->cmdline))
 		return lm_err_set(err, -EINVAL,
 				  "--append: the kernel command line gets longer "
