@@ -5,6 +5,7 @@
  * the interpreter can take over there.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <ucontext.h>
@@ -54,19 +55,32 @@ static bool recover(struct jit *j, ucontext_t *uc, uint64_t address)
 	return true;
 }
 
+/* Faults outside translated code are somebody else's: the process's earlier handlers, or a core. */
+static struct sigaction previous[NSIG];
+
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	if (recover(jit_current, context, (uint64_t)info->si_addr))
 		return;
-	signal(sig, SIG_DFL); /* our own bug: die of it, with a core */
+	if (previous[sig].sa_flags & SA_SIGINFO)
+		previous[sig].sa_sigaction(sig, info, context);
+	else
+		sigaction(sig, &previous[sig], NULL); /* the fault comes again, and there it ends */
 }
 
-void faults_install(void)
+static void install(void)
 {
 	static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL };
 	struct sigaction sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
 
 	sigemptyset(&sa.sa_mask);
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(signals); k++)
-		sigaction(signals[k], &sa, NULL);
+		sigaction(signals[k], &sa, &previous[signals[k]]);
+}
+
+void faults_install(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, install);
 }

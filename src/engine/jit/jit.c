@@ -376,11 +376,14 @@ static enum exit_reason why_left(struct x86_cpu *c)
 
 static void prepare_thread(struct jit *j)
 {
-	stack_t alt = { .ss_size = ALT_STACK_BYTES };
+	stack_t alt;
 
 	if (jit_current == j)
 		return;
 	jit_current = j;
+	if (!sigaltstack(NULL, &alt) && !(alt.ss_flags & SS_DISABLE))
+		return;
+	alt = (stack_t){ .ss_size = ALT_STACK_BYTES };
 	alt.ss_sp = malloc(ALT_STACK_BYTES);
 	if (alt.ss_sp)
 		sigaltstack(&alt, NULL);

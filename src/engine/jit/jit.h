@@ -186,6 +186,7 @@ uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access);
 /* fault.c */
 /* The guest instruction that a host address in a block belongs to. */
 uint64_t fault_rip(const struct jit_block *b, const uint8_t *host);
+/* Once a process; faults elsewhere go on to the handlers that were there before. */
 void faults_install(void);
 extern __thread struct jit *jit_current;
 

@@ -325,6 +325,7 @@ static void guest_execute(const struct oracle_case *c, struct outcome *o)
 	uint64_t before;
 
 	sandbox_place(c, guest.code, guest.data);
+	ram_note_write(&guest.ram, guest.code + (c->in.rip - BOX_CODE), c->length + LANDING_BYTES);
 	load_case(&cpu->s, c);
 	guest.engine->state_load(cpu);
 	for (unsigned k = 0; k < MAX_CHUNKS; k++) {
@@ -340,6 +341,7 @@ static void guest_execute(const struct oracle_case *c, struct outcome *o)
 static void guest_restore(const struct oracle_case *c)
 {
 	sandbox_clear(c, guest.code, guest.data);
+	ram_note_write(&guest.ram, guest.code + (c->in.rip - BOX_CODE), c->length + LANDING_BYTES);
 }
 
 struct executor guest_executor = {

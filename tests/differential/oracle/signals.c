@@ -12,6 +12,7 @@ void native_signal_entry(int signal, siginfo_t *info, void *context);
 void native_signal(int signal, siginfo_t *info, void *context);
 
 static pthread_t runner;
+static struct sigaction previous[NSIG];
 
 static void copy_context(const ucontext_t *uc, struct host_context *h)
 {
@@ -34,13 +35,16 @@ static void copy_context(const ucontext_t *uc, struct host_context *h)
 
 void native_signal(int signal, siginfo_t *info, void *context)
 {
-	const struct sigaction plain = { .sa_handler = SIG_DFL };
 	struct host_context h;
 
 	copy_context(context, &h);
 	h.hung = signal == SIGUSR1;
-	if (!native_caught(&h) && !h.hung) /* our own bug: let it end us */
-		sigaction(signal, &plain, NULL);
+	if (native_caught(&h) || h.hung)
+		return;
+	if (previous[signal].sa_flags & SA_SIGINFO) /* the engine's, for its own code */
+		previous[signal].sa_sigaction(signal, info, context);
+	else /* our own bug: let it end us */
+		sigaction(signal, &previous[signal], NULL);
 }
 
 static void *watch(void *arg)
@@ -70,6 +74,6 @@ int signals_init(void)
 	if (sigaltstack(&alternate, NULL))
 		return -errno;
 	for (unsigned k = 0; k < sizeof(signals) / sizeof(signals[0]); k++)
-		sigaction(signals[k], &action, NULL);
+		sigaction(signals[k], &action, &previous[signals[k]]);
 	return -pthread_create(&watchdog, NULL, watch, NULL);
 }

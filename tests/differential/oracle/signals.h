@@ -24,7 +24,10 @@ bool native_caught(const struct host_context *h);
 /* Asked once a second by another thread: is the case stuck that was running a second ago? */
 bool native_stuck(void);
 
-/* 0 or a negative errno. The calling thread is the one that runs cases. */
+/*
+ * 0 or a negative errno. After the engine was created: faults that are not a case's go on to the
+ * handlers it installed. The calling thread is the one that runs cases.
+ */
 int signals_init(void);
 
 #endif
