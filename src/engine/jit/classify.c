@@ -41,6 +41,8 @@ static const struct rule rules[] = {
 	M(BOUND, JIT_INTERP)
 	/* The interrupt flag has a byte of its own. */
 	M(CLI, JIT_CLI) M(STI, JIT_STI) M(PUSHFQ, JIT_PUSHF)
+	/* Which bits are reserved is the model's; MM would let misaligned operands cross pages. */
+	M(LDMXCSR, JIT_INTERP) M(VLDMXCSR, JIT_INTERP)
 	/* Whole-state images and exception pointers. */
 	M(FNSTENV, JIT_INTERP) M(FLDENV, JIT_INTERP) M(FNSAVE, JIT_INTERP) M(FRSTOR, JIT_INTERP)
 	M(FXSAVE, JIT_INTERP) M(FXSAVE64, JIT_INTERP) M(FXRSTOR, JIT_INTERP)

@@ -85,12 +85,55 @@ static const ZydisDecodedOperand *memory_operand(const struct item *it)
 	return NULL;
 }
 
+static bool is_legacy_prefix(uint8_t b)
+{
+	return b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0 || b == 0x67 || b == 0x2e ||
+	       b == 0x36 || b == 0x3e || b == 0x26 || b == 0x64 || b == 0x65;
+}
+
+/*
+ * Translated code may touch memory through the operand that is replaced and through nothing else:
+ * the guest's addresses mean other memory to the host.
+ */
+static bool has_other_memory(const struct item *it, const ZydisDecodedOperand *m)
+{
+	for (unsigned n = 0; n < it->z.operand_count; n++) {
+		const ZydisDecodedOperand *o = &it->ops[n];
+
+		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && o != m &&
+		    o->mem.type != ZYDIS_MEMOP_TYPE_AGEN)
+			return true;
+	}
+	return false;
+}
+
+/* A REX prefix that is not the last one counts for nothing, and would do so for the one we add. */
+static bool has_stray_rex(const struct item *it)
+{
+	unsigned n = 0;
+
+	while (is_legacy_prefix(it->bytes[n]))
+		n++;
+	return (it->bytes[n] & 0xf0) == 0x40 &&
+	       ((it->bytes[n + 1] & 0xf0) == 0x40 || is_legacy_prefix(it->bytes[n + 1]));
+}
+
+static bool is_lea_rip(const struct item *it)
+{
+	return it->z.mnemonic == ZYDIS_MNEMONIC_LEA && it->z.raw.modrm.mod == 0 &&
+	       it->z.raw.modrm.rm == 5;
+}
+
 /* What the encoder below cannot express goes to the interpreter. */
 static enum jit_class refine(const struct item *it)
 {
 	const ZydisDecodedOperand *m = memory_operand(it);
 	unsigned size = m ? m->size / 8 : 0;
 
+	if (has_stray_rex(it) || (is_lea_rip(it) && it->i.osz == 2))
+		return JIT_INTERP;
+	if (it->class == JIT_COPY && has_other_memory(it, m))
+		return JIT_INTERP;
 	if (it->class == JIT_COPY && m) {
 		if (it->data_regs == 3 || size > 32 || !size)
 			return JIT_INTERP;
@@ -187,6 +230,29 @@ static void check_shadows(struct translation *t)
 	}
 }
 
+/* Those that write flags and that the host faults behind the memory check: the fault shows flags. */
+static bool may_fault_late(const struct item *it)
+{
+	switch (it->z.mnemonic) {
+	case ZYDIS_MNEMONIC_DIV:
+	case ZYDIS_MNEMONIC_IDIV:
+	case ZYDIS_MNEMONIC_COMISS:
+	case ZYDIS_MNEMONIC_COMISD:
+	case ZYDIS_MNEMONIC_UCOMISS:
+	case ZYDIS_MNEMONIC_UCOMISD:
+	case ZYDIS_MNEMONIC_VCOMISS:
+	case ZYDIS_MNEMONIC_VCOMISD:
+	case ZYDIS_MNEMONIC_VUCOMISS:
+	case ZYDIS_MNEMONIC_VUCOMISD:
+	case ZYDIS_MNEMONIC_PTEST:
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_PCMPISTRI:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void find_live_flags(struct translation *t)
 {
 	uint32_t live = ARITH_FLAGS;
@@ -200,7 +266,7 @@ static void find_live_flags(struct translation *t)
 			written = f->modified | f->set_0 | f->set_1 | f->undefined;
 			read = f->tested;
 		}
-		if (it->class == JIT_INTERP || it->class == JIT_PUSHF)
+		if (it->class == JIT_INTERP || it->class == JIT_PUSHF || may_fault_late(it))
 			read = ARITH_FLAGS;
 		if (it->class >= JIT_CLI)
 			written = 0;
@@ -216,12 +282,6 @@ static void find_live_flags(struct translation *t)
 static int32_t reg_slot(unsigned bit)
 {
 	return bit == 1 ? JS_GPR(10) : JS_GPR(11);
-}
-
-static bool is_legacy_prefix(uint8_t b)
-{
-	return b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0 || b == 0x67 || b == 0x2e ||
-	       b == 0x36 || b == 0x3e || b == 0x26 || b == 0x64 || b == 0x65;
 }
 
 /* REX.X and REX.B of an instruction, however they are encoded. */
@@ -398,6 +458,15 @@ static unsigned skip_prefixes(struct translation *t, const struct item *it)
 	return n;
 }
 
+/* Else ModRM.reg is a part of the opcode, whatever REX.R or VEX.R say. */
+static bool reg_is_operand(const struct item *it)
+{
+	for (unsigned n = 0; n < it->z.operand_count; n++)
+		if (it->ops[n].encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG)
+			return true;
+	return false;
+}
+
 /* The register number of a data operand R10 or R11 becomes H11, into which it was loaded. */
 static unsigned moved(unsigned reg)
 {
@@ -422,7 +491,7 @@ static void emit_legacy_with_h10(struct translation *t, const struct item *it)
 
 	if (has_rex)
 		n++;
-	if (it->data_regs)
+	if (it->data_regs && reg_is_operand(it))
 		reg = moved(reg);
 	emit_u8(e, 0x41 | w << 3 | (reg >> 3) << 2); /* B: r10 */
 	emit_bytes(e, it->bytes + n, it->z.raw.modrm.offset - n);
@@ -456,7 +525,8 @@ static void emit_vex_with_h10(struct translation *t, const struct item *it)
 	unsigned reg = f.r << 3 | it->z.raw.modrm.reg;
 
 	if (it->data_regs) {
-		reg = moved(reg);
+		if (reg_is_operand(it))
+			reg = moved(reg);
 		f.vvvv = moved(f.vvvv);
 	}
 	emit_u8(e, 0xc4);
@@ -537,8 +607,7 @@ static bool emit_lea_rip(struct translation *t, const struct item *it)
 	unsigned reg = (unsigned)it->i.op[0].reg;
 	uint64_t a;
 
-	if (it->z.mnemonic != ZYDIS_MNEMONIC_LEA || it->z.raw.modrm.mod != 0 ||
-	    it->z.raw.modrm.rm != 5)
+	if (!is_lea_rip(it))
 		return false;
 	a = it->rip + it->i.length + (uint64_t)it->ops[1].mem.disp.value;
 	if (it->z.address_width == 32 || it->i.osz == 4)

@@ -388,6 +388,20 @@ static bool stateless_sse(const ZydisDecodedInstruction *z)
 	}
 }
 
+/* With a memory source no operand shows that these depend on MXCSR. */
+static bool converts_to_gpr(const ZydisDecodedInstruction *z)
+{
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_CVTSS2SI:
+	case ZYDIS_MNEMONIC_CVTTSS2SI:
+	case ZYDIS_MNEMONIC_CVTSD2SI:
+	case ZYDIS_MNEMONIC_CVTTSD2SI:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static uint8_t guard_of(const struct insn *i, const ZydisDecodedInstruction *z)
 {
 	uint8_t guard = 0;
@@ -416,6 +430,8 @@ static uint8_t guard_of(const struct insn *i, const ZydisDecodedInstruction *z)
 	}
 	if (stateless_sse(z))
 		return 0;
+	if (converts_to_gpr(z))
+		return GUARD_SSE;
 	if (has_operand(i, OPK_MMX) || z->mnemonic == ZYDIS_MNEMONIC_EMMS)
 		guard |= GUARD_MMX | GUARD_MF;
 	if (has_operand(i, OPK_VEC))

@@ -405,6 +405,21 @@ static bool is_other_w(const struct oracle_case *c, const struct outcome *host,
 	return insn_decode(&i, other, sizeof(other), c->size, false, guest_model()) == DECODE_OK;
 }
 
+/* The engine's #PF is right where the sandbox has nothing, but the host's process may. */
+static bool is_memory_of_the_host(const struct oracle_case *c, const struct outcome *host,
+				  const struct outcome *engine)
+{
+	return excepted_with(engine, VEC_PF) && !excepted_with(host, VEC_PF) &&
+	       engine->cr2 - BOX_BASE >= BOX_BYTES;
+}
+
+/* Translated indirect branches arrive before their target is looked at. */
+static bool is_late_fault_of_branch(const struct oracle_case *c, const struct outcome *host,
+				    const struct outcome *engine)
+{
+	return excepted_with(host, VEC_GP) && !engine->excepted && !is_canonical(engine->after.rip);
+}
+
 static const struct {
 	bool (*holds)(const struct oracle_case *c, const struct outcome *host,
 		      const struct outcome *engine);
@@ -435,6 +450,8 @@ static const struct {
 	{ is_half_done, "PUSHA or POPA with a fault midway: AMD keeps what was done before it" },
 	{ is_gather_under_tf, "a gather that faults midway with TF: AMD traps first" },
 	{ is_out_of_range, "F2XM1 or FYL2XP1 beyond their range: undefined" },
+	{ is_memory_of_the_host, "an address where the host's process has memory of its own" },
+	{ is_late_fault_of_branch, "a translated branch to an address that is not canonical: #GP there" },
 	{ is_empty_port_repeat, "REP INS or OUTS with a count of 0: AMD checks the port first" },
 };
 
