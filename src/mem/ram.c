@@ -130,12 +130,12 @@ bool ram_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len)
 
 	if (!all_ram(ram, gpa, len))
 		return false;
-	code_map_note(&ram->code, gpa, len);
 	while (len) {
 		uint64_t piece = len;
 		uint8_t *to = piece_at(ram, gpa, &piece);
 
 		memcpy(to, from, piece);
+		code_map_note(&ram->code, gpa, piece);
 		from += piece;
 		gpa.v += piece;
 		len -= piece;

@@ -187,7 +187,6 @@ void cache_drop_page(struct jit *j, uint64_t gpa)
 		*p = b->next_page;
 		kill_block(j, b);
 	}
-	code_map_set(&j->c->sys->ram->code, GPA(gpa), false);
 }
 
 void cache_flush(struct jit *j)

@@ -142,33 +142,45 @@ static bool interpreter_only(const struct x86_cpu *c)
 	       c->s.rflags & (FLAG_TF | FLAG_DF) || c->sys->trace;
 }
 
-/* Marks the page so that writes are noticed from now on; all write entries to it must go. */
-static void watch_page(struct jit *j, uint64_t gpa)
+static void flush_own(struct jit *j)
 {
-	struct code_map *map = &j->c->sys->ram->code;
-	struct x86_system *sys = j->c->sys;
-
-	if (code_map_has(map, GPA(gpa)))
-		return;
-	code_map_set(map, GPA(gpa), true);
-	for (unsigned k = 0; k < sys->cpu_count; k++)
-		if (sys->cpu[k] != j->c)
-			x86_event_raise(sys->cpu[k], EV_TLB);
 	mmu_flush_all(j->c);
 	follow_flushes(j);
+}
+
+/* Until no vCPU runs with what it knew before. Others may be waiting for us. */
+static void wait_for_flushes(struct jit *j)
+{
+	struct x86_system *sys = j->c->sys;
+
 	for (unsigned k = 0; k < sys->cpu_count; k++) {
 		struct x86_cpu *other = sys->cpu[k];
 		struct jit *o = other->engine;
 
 		while (other != j->c && x86_events(other) & EV_TLB &&
 		       __atomic_load_n(&o->in_run, __ATOMIC_SEQ_CST)) {
-			if (x86_events(j->c) & EV_TLB) { /* it may be waiting for us */
+			if (x86_events(j->c) & EV_TLB) {
 				x86_event_clear(j->c, EV_TLB);
-				mmu_flush_all(j->c);
-				follow_flushes(j);
+				flush_own(j);
 			}
 			__builtin_ia32_pause();
 		}
+	}
+}
+
+/* Marks the page so that writes are noticed from now on; all write entries to it must go. */
+static void watch_page(struct jit *j, uint64_t gpa)
+{
+	struct code_map *map = &j->c->sys->ram->code;
+	struct x86_system *sys = j->c->sys;
+
+	while (!code_map_watch(map, GPA(gpa))) {
+		for (unsigned k = 0; k < sys->cpu_count; k++)
+			if (sys->cpu[k] != j->c)
+				x86_event_raise(sys->cpu[k], EV_TLB);
+		flush_own(j);
+		wait_for_flushes(j);
+		code_map_watched(map, GPA(gpa));
 	}
 }
 
