@@ -104,6 +104,11 @@ static void follow_flushes(struct jit *j)
 	bool local = j->local_flushes != c->local_flushes;
 	bool page = j->page_flushes != c->page_flushes;
 
+	if (j->jumps_guard_traps != c->guard_traps) {
+		tables_forget_jumps(j);
+		j->jumps_guard_traps = c->guard_traps;
+		j->last_exit = NULL;
+	}
 	if (!full && !local && !page)
 		return;
 	if (full)

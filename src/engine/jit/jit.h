@@ -134,6 +134,7 @@ struct jit {
 	struct jit_state *js;
 	struct jit_table table[TLB_SETS];
 	uint64_t full_flushes, local_flushes, page_flushes; /* seen */
+	uint8_t jumps_guard_traps; /* the guard_traps that the jump caches' blocks were made for */
 	uint64_t notes_seen;
 	struct jit_cache cache;
 	/* Common code, executable addresses. */
@@ -169,6 +170,7 @@ void tables_flush(struct jit *j);
 /* All but what global pages gave. */
 void tables_flush_local(struct jit *j);
 void tables_flush_page(struct jit *j, uint64_t gva);
+void tables_forget_jumps(struct jit *j);
 struct jit_jump *table_jumps(const struct jit_table *t);
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global);
 /* The addend for an access, filling the entry; 0: not by table (fault, device, code page). */

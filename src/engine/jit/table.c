@@ -113,6 +113,12 @@ static void forget_jumps(struct jit_table *t)
 	t->local_jumps = false;
 }
 
+void tables_forget_jumps(struct jit *j)
+{
+	for (unsigned set = 0; set < TLB_SETS; set++)
+		forget_jumps(&j->table[set]);
+}
+
 static uint64_t page_bit(uint64_t gva)
 {
 	uint64_t page = gva >> PAGE_SHIFT;
