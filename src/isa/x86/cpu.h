@@ -34,7 +34,7 @@
 #define EV_KICK      0x020u /* leave run() with EXIT_KICKED */
 #define EV_TRAP      0x040u /* s.interrupt_shadow, TF, or a pending debug trap needs attention */
 #define EV_SHUTDOWN  0x080u /* triple fault: leave run() with EXIT_SHUTDOWN */
-#define EV_CODE      0x100u /* translated code was overwritten: the translator reads the log */
+#define EV_CODE      0x800u /* translated code was overwritten: the translator reads the log */
 #define EV_TLB       0x200u /* flush this vCPU's TLB (another thread asks) */
 #define EV_UNHALT    0x400u /* a paravirtual kick: the next (or present) HLT ends */
 
