@@ -191,9 +191,10 @@ void simd_pmovmskb(struct x86_cpu *c, const struct insn *i)
 void simd_movmskps(struct x86_cpu *c, const struct insn *i)
 {
 	const union x86_vec *v = &c->s.vec[i->op[1].reg];
+	unsigned count = i->vlen == 32 ? 8 : 4; /* a constant bound: compilers check the subscript */
 	uint32_t mask = 0;
 
-	for (unsigned k = 0; k < i->vlen / 4u; k++)
+	for (unsigned k = 0; k < count; k++)
 		mask |= (v->d[k] >> 31) << k;
 	gpr_write(c, i->op[0].reg, mask, 8);
 }
