@@ -17,7 +17,7 @@
 enum exit_reason {
 	EXIT_BUDGET,   /* max_insns were executed */
 	EXIT_HALTED,   /* HLT, or waiting for SIPI: sleep until event_wakes */
-	EXIT_KICKED,   /* EV_KICK was raised (and is cleared) */
+	EXIT_KICKED,   /* EV_KICK was raised (and is cleared), or event_only_faults */
 	EXIT_SHUTDOWN, /* triple fault */
 };
 

@@ -127,7 +127,8 @@ int main(int argc, char **argv)
 	else
 		for (size_t k = 0; k < sizeof(deadly) / sizeof(deadly[0]); k++)
 			signal(deadly[k], fuzz_signal);
-	signal(SIGALRM, fuzz_signal);
+	signal(SIGALRM, fuzz_signal); /* these two are not the sanitizers' */
+	signal(SIGABRT, fuzz_signal);
 	for (; fuzz_run < runs && (!end || time(NULL) < end); fuzz_run++)
 		fuzz_one_random();
 	printf("%llu runs, seed %llu\n", (unsigned long long)fuzz_run,

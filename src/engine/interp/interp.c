@@ -312,6 +312,8 @@ static enum exit_reason interp_run(struct x86_cpu *c, uint64_t max_insns)
 			return c->sys->loop->clock.is_virtual ? run_until_exit_timed(c, stop_at)
 							      : run_until_exit(c, stop_at);
 		event_deliver_fault(c);
+		if (event_only_faults(c))
+			return EXIT_KICKED;
 	}
 }
 

@@ -414,6 +414,8 @@ static enum exit_reason run_until_exit(struct jit *j)
 		if (setjmp(c->unwind)) {
 			j->interpret = false;
 			event_deliver_fault(c);
+			if (event_only_faults(c))
+				return EXIT_KICKED;
 			continue;
 		}
 		if (x86_events(c)) {

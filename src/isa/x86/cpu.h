@@ -115,6 +115,8 @@ struct x86_cpu {
 	bool delivering;             /* an event is being delivered: the next fault may be a #DF */
 	uint8_t delivering_vector;
 	jmp_buf unwind;              /* of the run loop */
+	uint64_t fault_at;           /* count.instructions at the last fault ... */
+	unsigned faults_in_row;      /* ... and the faults since the last instruction */
 	uint64_t pending_db;         /* DR6 bits of traps to be taken after this instruction */
 	bool repeat;                 /* a REP instruction stopped between iterations: rip stays */
 

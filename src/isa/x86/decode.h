@@ -70,7 +70,7 @@ struct insn {
 	uint16_t mnemonic;   /* ZydisMnemonic */
 	uint8_t length;
 	uint8_t op_count;
-	uint8_t osz, asz;    /* effective operand and address size: 2, 4 or 8 bytes */
+	uint8_t osz, asz;    /* effective operand (1 in byte forms) and address size, bytes */
 	uint8_t base, index; /* enum x86_gpr, BASE_RIP or REG_NONE; VSIB: index is a vector register */
 	uint8_t scale;       /* 1, 2, 4 or 8 */
 	uint8_t seg;         /* enum x86_sreg the memory operand goes through */

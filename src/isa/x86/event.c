@@ -120,7 +120,10 @@ static void record_cause(struct x86_cpu *c, const struct x86_fault *f)
 static bool try_deliver(struct x86_cpu *c)
 {
 	const struct x86_fault f = c->fault;
-	struct delivery d = {
+	struct delivery d;
+
+	x86_mode_changed(c); /* a task switch that faults has loaded a part of the new task */
+	d = (struct delivery){
 		.vector = f.vector,
 		.kind = EVENT_EXCEPTION,
 		.has_error = f.has_error && (c->s.cr0 & CR0_PE),
@@ -164,6 +167,19 @@ void event_deliver_fault(struct x86_cpu *c)
 		}
 	} while (!try_deliver(c));
 	memcpy(c->unwind, unwind, sizeof(unwind));
+}
+
+#define MAX_FAULTS_IN_ROW 4096u
+
+bool event_only_faults(struct x86_cpu *c)
+{
+	if (c->count.instructions != c->fault_at)
+		c->faults_in_row = 0;
+	c->fault_at = c->count.instructions;
+	if (++c->faults_in_row < MAX_FAULTS_IN_ROW)
+		return false;
+	c->faults_in_row = 0;
+	return true;
 }
 
 /* ---- Between two instructions ---- */

@@ -15,6 +15,13 @@
 void event_deliver_fault(struct x86_cpu *c);
 
 /*
+ * After event_deliver_fault: true when many faults followed each other without an instruction
+ * between them (a fault handler that cannot be fetched). Nothing uses up a budget then: the run loop
+ * leaves with EXIT_KICKED, for timers and whoever else waits.
+ */
+bool event_only_faults(struct x86_cpu *c);
+
+/*
  * What is delivered. The return address is s.rip, except for the software kinds (INT n; INT3 and
  * INTO) and INT1, where it is next_rip. After delivery s.rip and next_rip both point to the handler.
  */
