@@ -251,7 +251,7 @@ static void fuzz_one(struct fuzz_input *in)
 	if (what % 8 < LM_ARRAY_SIZE(makers))
 		makers[what % 8]();
 	else
-		for (size_t k = 0; k < FILE_MAX && in->p < in->end - 512; k++)
+		for (size_t k = 0; k < FILE_MAX && in->end - in->p > 512; k++)
 			file[k] = (uint8_t)take(1);
 	damage();
 	fd = save("boot-fuzz", path, sizeof(path));

@@ -3,7 +3,8 @@
  * - built with -fsanitize=fuzzer and -DLM_LIBFUZZER it is a libFuzzer target;
  * - otherwise it gets a main that feeds it random inputs, the same ones for the same seed, so that
  *   any compiler and sanitizer can run it: --seconds N, --seed S, --runs N, --run K (only that
- * one). When a run dies it prints the command that repeats it.
+ * one). LAMINA_FUZZ_SECONDS in the environment goes before --runs and --seconds. When a run dies it
+ * prints the command that repeats it.
  */
 #ifndef LM_TESTS_FUZZ_H
 #define LM_TESTS_FUZZ_H
@@ -42,6 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -83,13 +85,14 @@ static uint64_t fuzz_random(uint64_t *state)
 
 static void fuzz_one_random(void)
 {
+	static const struct itimerval limit = {.it_value = {.tv_sec = 20}}; /* of CPU time */
 	static uint8_t input[FUZZ_MAX_INPUT];
 	uint64_t state = fuzz_seed * UINT64_C(0x100000001b3) + fuzz_run;
 	size_t size = fuzz_random(&state) % sizeof(input);
 
 	for (size_t k = 0; k < size; k++)
 		input[k] = (uint8_t)(fuzz_random(&state) >> 20);
-	alarm(20); /* a run takes milliseconds: one that hangs dies by SIGALRM */
+	setitimer(ITIMER_PROF, &limit, NULL); /* a run takes milliseconds: one that hangs dies */
 	LLVMFuzzerTestOneInput(input, size);
 }
 
@@ -100,7 +103,8 @@ int main(int argc, char **argv)
 						{"runs", 1, NULL, 'n'},
 						{"run", 1, NULL, 'r'},
 						{0}};
-	static const int deadly[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM};
+	static const int deadly[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGPROF};
+	const char *seconds = getenv("LAMINA_FUZZ_SECONDS");
 	uint64_t runs = UINT64_MAX;
 	time_t end = 0;
 	int c;
@@ -120,6 +124,10 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
+	if (seconds && runs != fuzz_run + 1) {
+		end = time(NULL) + atoi(seconds);
+		runs = UINT64_MAX;
+	}
 	if (!end && runs == UINT64_MAX)
 		runs = 1000;
 	if (__sanitizer_set_death_callback)
@@ -127,7 +135,7 @@ int main(int argc, char **argv)
 	else
 		for (size_t k = 0; k < sizeof(deadly) / sizeof(deadly[0]); k++)
 			signal(deadly[k], fuzz_signal);
-	signal(SIGALRM, fuzz_signal); /* these two are not the sanitizers' */
+	signal(SIGPROF, fuzz_signal); /* these two are not the sanitizers' */
 	signal(SIGABRT, fuzz_signal);
 	for (; fuzz_run < runs && (!end || time(NULL) < end); fuzz_run++)
 		fuzz_one_random();
