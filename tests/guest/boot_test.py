@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tests/guest/boot_test.py LAMINA [CASE [DENY]]: the default guest from power-on to its end.
+"""tests/guest/boot_test.py LAMINA [CASE [PROGRAM]]: the default guest from power-on to its end.
 
 Each case boots at least once. Exit statuses are those of `lamina run --help`.
 """
@@ -216,6 +216,24 @@ def case_denied(binary, deny):
     for name in (b"io_uring", b"userfaultfd"):
         want(name, bool(re.search(rb"^%s +no " % name, out, re.MULTILINE)), True)
     want("KVM", bool(re.search(rb"^KVM +no ", out, re.MULTILINE)), True)
+
+
+def case_jit(binary):
+    """The translator with one vCPU and with two: what is computed, and new processes."""
+    words = ["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do seq 1 2000 | sort -rn | sort -n | sha256sum; done | "
+             "uniq; nproc"]
+    numbers = b"".join(b"%d\n" % n for n in range(1, 2001))
+    for cpus in (b"1", b"2"):
+        want("result", command(binary, words, "--engine", "jit", "--cpus", cpus.decode()),
+             (0, hashlib.sha256(numbers).hexdigest().encode() + b"  -\n" + cpus + b"\n", b""))
+
+
+def case_smc(binary, smc):
+    """Self- and cross-modifying code under the translator."""
+    with open(smc, "rb") as f:
+        program = f.read()
+    want("result", command(binary, ["sh", "-c", "cat >/tmp/smc; chmod +x /tmp/smc; /tmp/smc"],
+                           "--engine", "jit", "--cpus", "2", stdin=program), (0, b"SMC-OK\n", b""))
 
 
 def case_clock(binary):
