@@ -199,9 +199,12 @@ static struct jit_block *find_block(struct jit *j)
 	const uint8_t *code;
 	gpa_t gpa;
 
+	/* A fetch that faults takes the time of an instruction, as with the interpreter. */
+	c->sys->loop->clock.virtual_ns += j->counted;
 	if (!x86_canonical(rip))
 		x86_raise_gp(c, 0);
 	code = mmu_translate(c, GVA(rip), ACCESS_EXEC, (unsigned)(c->tlb - c->tlb_set), &gpa);
+	c->sys->loop->clock.virtual_ns -= j->counted;
 	if (!code)
 		return NULL;
 	b = cache_find(j, gpa.v, rip, mode);
