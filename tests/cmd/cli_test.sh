@@ -20,7 +20,7 @@ bad() {
 
 # runs with a time limit, so that a machine that starts by mistake ends.
 try() {
-	timeout 20 "$lamina" "$@" >"$dir/out" 2>"$dir/err" </dev/null
+	timeout 300 "$lamina" "$@" >"$dir/out" 2>"$dir/err" </dev/null
 	status=$?
 }
 
