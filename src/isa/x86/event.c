@@ -120,10 +120,7 @@ static void record_cause(struct x86_cpu *c, const struct x86_fault *f)
 static bool try_deliver(struct x86_cpu *c)
 {
 	const struct x86_fault f = c->fault;
-	struct delivery d;
-
-	x86_mode_changed(c); /* a task switch that faults has loaded a part of the new task */
-	d = (struct delivery){
+	struct delivery d = {
 		.vector = f.vector,
 		.kind = EVENT_EXCEPTION,
 		.has_error = f.has_error && (c->s.cr0 & CR0_PE),
@@ -161,6 +158,7 @@ void event_deliver_fault(struct x86_cpu *c)
 	c->next_rip = c->s.rip;
 	c->pending_db = 0; /* the instruction will run again */
 	do {
+		x86_mode_changed(c); /* a task switch that faults has loaded a part of the new task */
 		if (!fold_nested(c)) {
 			shutdown(c);
 			break;
