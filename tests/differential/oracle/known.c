@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/bits.h"
-#include "forms.h"
 #include "generate.h"
 #include "guest.h"
 #include "sandbox.h"
@@ -268,13 +267,14 @@ static bool is_maskmovq_fault(const struct oracle_case *c, const struct outcome 
 
 #define XSAVE_AREA 832
 
-/* A fault on one side, because only a part of the area is needed or can be reached. */
+/* A fault on one side, or at the other end, because of the part that is needed or touched first. */
 static bool is_area_fault(const struct oracle_case *c, const struct outcome *host,
 			  const struct outcome *engine)
 {
 	uint64_t at = operand_address(c);
 	unsigned size = c->insn.op[0].size;
-	bool same = host->excepted == engine->excepted && host->vector == engine->vector;
+	bool same = host->excepted == engine->excepted && host->vector == engine->vector &&
+		    (host->vector != VEC_PF || host->cr2 == engine->cr2);
 
 	return is_area(c) && (host->excepted || engine->excepted) && !same &&
 	       (at & 0xfff) + (size >= 512 ? XSAVE_AREA : size) > 4096;
@@ -314,7 +314,10 @@ static bool is_half_done(const struct oracle_case *c, const struct outcome *host
 static bool is_gather_under_tf(const struct oracle_case *c, const struct outcome *host,
 			       const struct outcome *engine)
 {
-	return c->form && c->form->vsib && c->in.rflags & FLAG_TF && excepted_with(host, VEC_DB) &&
+	bool gather = c->insn.vex && c->insn.opcode_map == ZYDIS_OPCODE_MAP_0F38 &&
+		      (c->insn.opcode & ~3) == 0x90;
+
+	return gather && c->in.rflags & FLAG_TF && excepted_with(host, VEC_DB) &&
 	       engine->excepted;
 }
 
