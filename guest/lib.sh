@@ -1,10 +1,12 @@
 # shellcheck shell=bash
-# Shared by guest/build and guest/kernels: messages, downloads from a Debian archive with a private
-# apt (the host's packages and apt state are never touched), and taking kernels apart.
+# Shared by guest/build, guest/kernels and bench/: messages, downloads from a Debian archive with a
+# private apt (the host's packages and apt state are never touched), taking kernels apart, and disk
+# images of a Debian userland.
 # Debian archive: the one this machine's apt is configured for, or LAMINA_DEBIAN_MIRROR=URL.
 
 # shellcheck disable=SC2034 # for the scripts that read this file
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/lamina
+lib_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 die() {
@@ -151,4 +153,36 @@ module_order() {
 make_cpio() {
 	find "$1" -exec touch -h -d @0 {} +
 	(cd "$1" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet --reproducible -R 0:0 -o -H newc) >"$2"
+}
+
+# make_userland SUITE PACKAGES TAR: a minimal Debian with these packages (separated by commas) besides,
+# from the archives of the private apt in $work/apt. Reproducible: without a format by name
+# mmdebstrap clamps and sorts the tar by itself.
+make_userland() {
+	mmdebstrap --quiet --variant=minbase --include="$2" --architectures=amd64 \
+		--aptopt='Apt::Install-Recommends "false"' "$1" "$3" "$work/apt/sources.list" \
+		>"$work/log" 2>&1 || die "mmdebstrap failed: $(grep -m 1 -E '^E: ' "$work/log" || tail -n 1 "$work/log")"
+}
+
+# with_owners FUNCTION HELPER...: runs FUNCTION, which calls these helpers, so that files can have any
+# owner: as root, else under fakeroot. FUNCTION sees exported variables only.
+with_owners() {
+	gcc -shared -fPIC -O1 -D_GNU_SOURCE -o "$work/stat-shim.so" "$lib_dir/stat-shim.c" -ldl ||
+		die "cannot compile stat-shim.c"
+	export work
+	if [ "$(id -u)" = 0 ]; then
+		"$1"
+	else
+		# By text: fakeroot's own shell drops exported functions.
+		fakeroot -- bash -euo pipefail -c "$(declare -f "$@"); $1"
+	fi
+}
+
+# make_ext4 TREE IMAGE SIZE UUID: within with_owners. No date in it is later than SOURCE_DATE_EPOCH.
+make_ext4() {
+	find "$1" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+	LD_PRELOAD=$work/stat-shim.so${LD_PRELOAD:+:$LD_PRELOAD} E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH \
+		mke2fs -q -F -t ext4 -b 4096 -m 0 -U "$4" -L lamina \
+		-E "hash_seed=$4,lazy_itable_init=0,lazy_journal_init=0,nodiscard,root_owner=0:0" \
+		-d "$1" "$2" "$3" >"$work/log"
 }
