@@ -2,6 +2,7 @@
 BUILD   ?= build
 PREFIX  ?= /usr/local
 SECONDS ?= 3600
+ROUNDS  ?= 5
 ARGS    ?=
 
 PACKAGES := build guest $(if $(filter-out 0,$(shell id -u)),guest-user)
@@ -30,8 +31,12 @@ check-kernels: all ## boot every kernel that guest/kernels fetches
 	@tools/install-packages $(PACKAGES)
 	@tools/check build kernels
 
-bench: all ## benchmarks
-	@meson test -C $(BUILD) --no-rebuild --benchmark --verbose
+bench: ## benchmarks beside QEMU and Bochs; an hour on a quiet machine (ROUNDS, 5; one alone: bench/run --help)
+	@tools/install-packages $(PACKAGES) bench
+	@$(MAKE) --no-print-directory all
+	@bench/boot --lamina $(BUILD)/lamina --rounds $(ROUNDS) --json $(BUILD)/bench-boot.json
+	@bench/run --lamina $(BUILD)/lamina --rounds $(ROUNDS) --json $(BUILD)/bench-run.json
+	@bench/report $(BUILD)/bench-run.json $(BUILD)/bench-boot.json
 
 fuzz: ## fuzzers under sanitizers for SECONDS each (3600)
 	@[ -e build-sanitize/build.ninja ] || meson setup build-sanitize -Db_sanitize=address,undefined \

@@ -9,6 +9,8 @@ import sys
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# What is compared with QEMU unless --engine says otherwise.
+DEFAULT_ENGINE = 'jit'
 PACKAGES = {'qemu-system-x86_64': 'qemu-system-x86', 'bochs': 'bochs', 'unshare': 'util-linux',
             'gcc': 'gcc'}
 

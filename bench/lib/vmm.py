@@ -9,11 +9,12 @@ import time
 
 from common import TOP
 
+BOCHS_FILES = ('/usr/share/bochs/BIOS-bochs-latest', '/usr/share/vgabios/vgabios.bin')
 BOCHSRC = """\
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
-romimage: file=/usr/share/bochs/BIOS-bochs-latest
-vgaromimage: file=/usr/share/vgabios/vgabios.bin
+romimage: file={files[0]}
+vgaromimage: file={files[1]}
 megs: {memory}
 cpu: model=corei7_haswell_4770, count=1, ips=100000000
 pci: enabled=1, chipset=i440fx
@@ -79,7 +80,7 @@ def qemu(guest, machine, cpu):
 def bochs(iso, memory, folder):
     """Bochs takes its settings from a file; Debian's has a debugger that waits for "continue"."""
     with open(folder + '/bochsrc', 'w', encoding='ascii') as f:
-        f.write(BOCHSRC.format(memory=memory, iso=iso, folder=folder))
+        f.write(BOCHSRC.format(files=BOCHS_FILES, memory=memory, iso=iso, folder=folder))
     with open(folder + '/commands', 'w', encoding='ascii') as f:
         f.write('continue\n')
     os.mkfifo(folder + '/console')
