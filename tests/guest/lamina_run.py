@@ -64,7 +64,7 @@ class Lamina:
             self.process.stdin.write(data)
             self.process.stdin.flush()
 
-    def _read(self, limit):
+    def read(self, limit):
         ready, _, _ = select.select(list(self.open), [], [], limit)
         for fd in ready:
             try:
@@ -86,9 +86,9 @@ class Lamina:
             if at >= 0:
                 return at + len(text)
             if time.monotonic() > self.end or self.out not in self.open or (
-                    self.process.poll() is not None and not self._read(0.5)):
+                    self.process.poll() is not None and not self.read(0.5)):
                 raise Failed(f"the console never showed {text!r}")
-            self._read(1)
+            self.read(1)
 
     def finish(self):
         """Closes its input, reads to the end, returns the exit status (negative: a signal)."""
@@ -98,7 +98,7 @@ class Lamina:
             except BrokenPipeError:
                 pass
         while self.open and time.monotonic() < self.end:
-            if not self._read(0.2) and self.process.poll() is not None:
+            if not self.read(0.2) and self.process.poll() is not None:
                 break
         try:
             return self.process.wait(max(1, self.end - time.monotonic()))
