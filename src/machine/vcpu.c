@@ -17,7 +17,7 @@ void vcpu_wake(void *opaque, struct x86_cpu *c)
 	if (!__atomic_load_n(&v->sleeping, __ATOMIC_RELAXED))
 		return;
 	pthread_mutex_lock(&v->lock);
-	v->sleeping = false;
+	__atomic_store_n(&v->sleeping, false, __ATOMIC_RELAXED);
 	pthread_cond_signal(&v->wake);
 	pthread_mutex_unlock(&v->lock);
 }
@@ -30,7 +30,7 @@ static void sleep_until_event(struct vcpu *v)
 		if (event_wakes(v->cpu))
 			break;
 		pthread_mutex_lock(&v->lock);
-		while (v->sleeping)
+		while (__atomic_load_n(&v->sleeping, __ATOMIC_RELAXED))
 			pthread_cond_wait(&v->wake, &v->lock);
 		pthread_mutex_unlock(&v->lock);
 	}

@@ -6,7 +6,7 @@
 #include "isa/x86/mmu.h"
 #include "isa/x86/trace.h"
 
-/* ---- Host memory: aligned accesses are single and ordered, others are not atomic on x86 either ---- */
+/* ---- Host memory: all accesses are ordered, aligned ones single; others are not on x86 either ---- */
 
 static inline uint64_t host_load(const uint8_t *p, unsigned size)
 {
@@ -14,11 +14,12 @@ static inline uint64_t host_load(const uint8_t *p, unsigned size)
 
 	if (LM_UNLIKELY((uintptr_t)p & (size - 1))) {
 		memcpy(&v, p, size);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		return v;
 	}
 	switch (size) {
 	case 1:
-		return *p;
+		return __atomic_load_n(p, __ATOMIC_ACQUIRE);
 	case 2:
 		return __atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE);
 	case 4:
@@ -27,6 +28,7 @@ static inline uint64_t host_load(const uint8_t *p, unsigned size)
 		return __atomic_load_n((const uint64_t *)p, __ATOMIC_ACQUIRE);
 	default:
 		memcpy(&v, p, size);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		return v;
 	}
 }
@@ -34,12 +36,13 @@ static inline uint64_t host_load(const uint8_t *p, unsigned size)
 static inline void host_store(uint8_t *p, uint64_t v, unsigned size)
 {
 	if (LM_UNLIKELY((uintptr_t)p & (size - 1))) {
+		__atomic_thread_fence(__ATOMIC_RELEASE);
 		memcpy(p, &v, size);
 		return;
 	}
 	switch (size) {
 	case 1:
-		*p = (uint8_t)v;
+		__atomic_store_n(p, (uint8_t)v, __ATOMIC_RELEASE);
 		break;
 	case 2:
 		__atomic_store_n((uint16_t *)p, (uint16_t)v, __ATOMIC_RELEASE);
@@ -51,6 +54,7 @@ static inline void host_store(uint8_t *p, uint64_t v, unsigned size)
 		__atomic_store_n((uint64_t *)p, v, __ATOMIC_RELEASE);
 		break;
 	default:
+		__atomic_thread_fence(__ATOMIC_RELEASE);
 		memcpy(p, &v, size);
 		break;
 	}

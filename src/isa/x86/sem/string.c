@@ -161,7 +161,9 @@ static bool movs_block(struct x86_cpu *c, const struct insn *i)
 	to = lin_host(c, dst, ACCESS_WRITE);
 	if (!from || !to)
 		return false;
+	__atomic_thread_fence(__ATOMIC_RELEASE); /* stores of the block may pass each other, no more */
 	copy_elements(to, from, n * size, size);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	index_add(c, i, RSI, (int64_t)(n * size));
 	index_add(c, i, RDI, (int64_t)(n * size));
 	gpr_write(c, RCX, count - n, i->asz);
@@ -194,6 +196,7 @@ static bool stos_block(struct x86_cpu *c, const struct insn *i)
 	to = lin_host(c, dst, ACCESS_WRITE);
 	if (!to)
 		return false;
+	__atomic_thread_fence(__ATOMIC_RELEASE);
 	fill_elements(to, c->s.gpr[RAX], n, size);
 	index_add(c, i, RDI, (int64_t)(n * size));
 	gpr_write(c, RCX, count - n, i->asz);
