@@ -15,7 +15,7 @@ import time
 
 from lamina_run import GUEST, PROMPT, main, manifest, skip, start, want
 
-LOST_COMMAND, PANIC, TIMEOUT, QUIT, RESET = 242, 246, 248, 250, 252
+LOST_COMMAND, TRIPLE_FAULT, PANIC, TIMEOUT, QUIT, RESET = 242, 244, 246, 248, 250, 252
 
 
 def command(binary, words, *args, stdin=b"", **options):
@@ -122,6 +122,17 @@ def case_reboot(binary):
     at = run.expect(PROMPT, at)
     run.send(b"poweroff\n")
     want("status", run.finish(), 0)
+
+
+def case_triple_fault(binary):
+    """Linux' last resort: an interrupt with an empty IDT."""
+    end_shell(binary, b"reboot", "--append", "reboot=triple,force", wanted=TRIPLE_FAULT)
+
+
+def case_again(binary):
+    """Races show up in one boot of many."""
+    for boot in range(20):
+        want(f"result of boot {boot}", command(binary, ["nproc"], "--cpus", "2"), (0, b"2\n", b""))
 
 
 def case_signals(binary):

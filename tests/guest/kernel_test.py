@@ -22,9 +22,6 @@ def boot(binary, folder, image, disk):
                 folder + "/initrd", "--append", read(folder + "/cmdline"), "--disk", disk + ",ro",
                 "--no-reboot", timeout=LIMIT_S)
     run.expect(read(folder + "/expect").encode())
-    if os.path.basename(folder) == "installer":  # waits for keys from here on
-        run.kill()
-        return
     with open(disk, "rb") as f:
         run.expect(b"LAMINA-DISK-OK " + hashlib.sha256(f.read(1 << 20)).hexdigest().encode())
     want(f"status of {image}", run.finish(), 0)
