@@ -145,6 +145,15 @@ static inline void emit_jmp(struct emit *e, const uint8_t *target)
 	emit_u32(e, (uint32_t)(target - (e->p + e->to_exec + 4)));
 }
 
+/* jcc rel32 to be patched: the writable address of the rel32. */
+static inline uint8_t *emit_jcc_rel32(struct emit *e, unsigned cc)
+{
+	emit_u8(e, 0x0f);
+	emit_u8(e, 0x80 | cc);
+	emit_u32(e, 0);
+	return e->full ? NULL : e->p - 4;
+}
+
 /* Points the rel32 at `at` (writable address) to the current position. */
 static inline void patch_here(struct emit *e, uint8_t *at)
 {
