@@ -42,25 +42,25 @@ static void set_gs_base(const uint8_t *base)
 
 /* ---- The guest's SIMD state ---- */
 
-/* From the area of translated code into the canonical state. */
+/* From where translated code has it into the canonical state. */
 static void simd_home(struct x86_cpu *c)
 {
 	struct jit *j = c->engine;
 
 	if (!c->simd_away)
 		return;
-	simd_from_area(&c->s, j->js->xsave);
+	simd_come_home(&c->s, j->js);
 	c->simd_away = 0;
 	x86_mode_changed(c); /* FSW may hold a pending exception */
 }
 
-static void simd_leave_home(struct x86_cpu *c)
+static void simd_away(struct x86_cpu *c)
 {
 	struct jit *j = c->engine;
 
 	if (c->simd_away)
 		return;
-	simd_to_area(&c->s, j->js->xsave);
+	simd_leave_home(&c->s, j->js);
 	c->simd_away = 0xff;
 }
 
@@ -271,7 +271,7 @@ static void enter_block(struct jit *j, struct jit_block *b)
 	void (*enter)(void) = (void (*)(void))(uintptr_t)j->enter;
 
 	load_registers(j);
-	simd_leave_home(c);
+	simd_away(c);
 	c->s.rflags &= ~(uint64_t)FLAG_RF;
 	j->js->target = (uint64_t)b->code;
 	set_gs_base(j->table[c->tlb - c->tlb_set].base);

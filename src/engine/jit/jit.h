@@ -36,9 +36,9 @@ struct jit_state {
 	uint64_t system_flags;   /* RFLAGS without status flags and IF */
 	uint64_t sti_poll;       /* what STI reads first: not readable when an interrupt waits */
 	uint64_t work;           /* scratch of one instruction */
-	uint32_t host_mxcsr;
+	uint32_t host_mxcsr, mxcsr; /* the guest's outside translated code */
 	uint8_t interrupt_flag;  /* RFLAGS.IF, 0 or 1 */
-	uint8_t xsave[2688] __attribute__((aligned(64)));
+	uint8_t ymm[16][32] __attribute__((aligned(64))); /* outside translated code */
 };
 
 #define JIT_JUMP_ENTRIES 2048u
@@ -141,7 +141,6 @@ struct jit {
 	const uint8_t *enter, *exit_common, *exit_fault, *slow_common, *jump_common;
 	uint8_t *poll_page;
 	struct x86_cpu *c;
-	bool simd_in_area; /* the guest's SIMD and x87 state is in js->xsave, not in c->s */
 	bool log_full; /* a table has set more entries than its log holds: flush all */
 	struct jit_counters count;
 	uint64_t interp_reason[2048]; /* by mnemonic */

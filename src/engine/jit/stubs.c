@@ -24,21 +24,44 @@ static const uint8_t *here(const struct emit *e)
 	return e->p + e->to_exec;
 }
 
-static void emit_gs_memory(struct emit *e, unsigned opcode_0f, unsigned ext, int32_t disp)
+/* vmovdqu of all YMM registers from or to the state page (VEX.256.F3.0F 6F or 7F). */
+static void emit_ymm(struct emit *e, bool save)
 {
-	EMIT(e, 0x65, 0x48, 0x0f);
-	emit_u8(e, opcode_0f);
+	for (unsigned r = 0; r < 16; r++) {
+		EMIT(e, 0x65, 0xc5);
+		emit_u8(e, r < 8 ? 0xfe : 0x7e);
+		emit_u8(e, save ? 0x7f : 0x6f);
+		emit_u8(e, modrm(0, r, 4));
+		emit_u8(e, 0x25);
+		emit_u32(e, (uint32_t)(JS(ymm) + 32 * (int)r));
+	}
+}
+
+/* LDMXCSR (ext 2) or STMXCSR (ext 3) of gs:[disp]. */
+static void emit_mxcsr(struct emit *e, unsigned ext, int32_t disp)
+{
+	EMIT(e, 0x65, 0x0f, 0xae);
 	emit_u8(e, modrm(0, ext, 4));
 	emit_u8(e, 0x25);
 	emit_u32(e, (uint32_t)disp);
 }
 
-/* XSAVE64 and XRSTOR64 of x87, SSE and AVX. */
-static void emit_simd(struct emit *e, bool save)
+/*
+ * C code may use the vector registers, and MXCSR must not be the guest's then. x87 is used by nobody
+ * but the guest and stays.
+ */
+static void emit_simd_save(struct emit *e)
 {
-	EMIT(e, 0xb8, 7, 0, 0, 0); /* mov eax, 7 */
-	EMIT(e, 0x31, 0xd2);       /* xor edx, edx */
-	emit_gs_memory(e, 0xae, save ? 4 : 5, JS(xsave));
+	emit_ymm(e, true);
+	emit_mxcsr(e, 3, JS(mxcsr));
+	emit_mxcsr(e, 2, JS(host_mxcsr));
+	EMIT(e, 0xc5, 0xf8, 0x77); /* vzeroupper */
+}
+
+static void emit_simd_load(struct emit *e)
+{
+	emit_mxcsr(e, 2, JS(mxcsr));
+	emit_ymm(e, false);
 }
 
 /* void enter(void): the System V function that runs translated code until an exit. */
@@ -48,7 +71,7 @@ static void emit_enter(struct jit *j, struct emit *e)
 	EMIT(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx..r15 */
 	EMIT(e, 0x48, 0x83, 0xec, 0x08);                                     /* sub rsp, 8 */
 	emit_store_gs(e, RSP, JS(host_rsp));
-	emit_simd(e, false);
+	emit_simd_load(e);
 	emit_load_gs(e, RAX, JS(save_flags));
 	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
 	for (unsigned r = 0; r < 16; r++)
@@ -74,9 +97,7 @@ static void emit_exits(struct jit *j, struct emit *e)
 	/* The fault handler comes here with everything stored. */
 	j->exit_fault = here(e);
 	emit_load_gs(e, RSP, JS(host_rsp));
-	emit_simd(e, true);
-	EMIT(e, 0x65, 0x0f, 0xae, 0x14, 0x25); /* ldmxcsr gs:[host_mxcsr] */
-	emit_u32(e, (uint32_t)JS(host_mxcsr));
+	emit_simd_save(e);
 	EMIT(e, 0x48, 0x83, 0xc4, 0x08);
 	EMIT(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
 }
