@@ -97,7 +97,9 @@ static enum jit_class refine(const struct item *it)
 		if (m->mem.segment == ZYDIS_REGISTER_NONE)
 			return JIT_INTERP;
 	}
-	if ((it->class == JIT_PUSH || it->class == JIT_POP) && (it->i.osz != 8 || m))
+	if ((it->class == JIT_PUSH || it->class == JIT_POP) && it->i.osz != 8)
+		return JIT_INTERP;
+	if (it->class == JIT_POP && m)
 		return JIT_INTERP;
 	if ((it->class == JIT_CALL || it->class == JIT_RET || it->class == JIT_JUMP ||
 	     it->class == JIT_LEAVE) && it->i.osz != 8)
@@ -132,23 +134,24 @@ static bool decode_item(struct translation *t, struct item *it, const uint8_t *p
 bool ends_block(const struct item *it)
 {
 	return it->class == JIT_JUMP || it->class == JIT_JCC || it->class == JIT_CALL ||
-	       it->class == JIT_RET || it->class == JIT_INTERP;
+	       it->class == JIT_RET || it->class == JIT_INTERP || it->class == JIT_HELPER ||
+	       it->class == JIT_HELPER_CPL0;
 }
 
-static void decode_block(struct translation *t, const uint8_t *p, unsigned room, uint64_t gva,
-			 unsigned max_insns)
+static void decode_block(struct translation *t, const uint8_t *p, unsigned room,
+			 uint64_t offset, unsigned max_insns)
 {
 	while (t->count < max_insns && room) {
 		struct item *it = &t->item[t->count];
 
-		if (!decode_item(t, it, p, room, gva))
+		if (!decode_item(t, it, p, room, offset))
 			return;
 		t->count++;
 		if (ends_block(it))
 			return;
 		p += it->i.length;
 		room -= it->i.length;
-		gva += it->i.length;
+		offset += it->i.length;
 	}
 }
 
@@ -223,9 +226,9 @@ static void find_live_flags(struct translation *t)
 			written = f->modified | f->set_0 | f->set_1 | f->undefined;
 			read = f->tested;
 		}
-		if (it->class == JIT_INTERP || it->class == JIT_PUSHF || may_fault_late(it))
+		if (it->class == JIT_INTERP || it->class >= JIT_PUSHF || may_fault_late(it))
 			read = ARITH_FLAGS;
-		if (it->class >= JIT_CLI)
+		if (it->class >= JIT_PUSHF)
 			written = 0;
 		if (!may_leave_flags(it))
 			live &= ~written;
@@ -234,7 +237,7 @@ static void find_live_flags(struct translation *t)
 	}
 }
 
-void analyse_block(struct translation *t, const uint8_t *p, unsigned room, uint64_t gva,
+void analyse_block(struct translation *t, const uint8_t *p, unsigned room, uint64_t offset,
 		   unsigned max_insns)
 {
 	static __thread bool ready;
@@ -242,7 +245,7 @@ void analyse_block(struct translation *t, const uint8_t *p, unsigned room, uint6
 	if (!ready)
 		ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	ready = true;
-	decode_block(t, p, room, gva, max_insns);
+	decode_block(t, p, room, offset, max_insns);
 	check_shadows(t);
 	find_live_flags(t);
 }

@@ -1,5 +1,38 @@
 /* Ways out of a block: jumps, calls, returns, and exits to the dispatcher. */
+#include <stddef.h>
+
 #include "engine/jit/translation.h"
+
+void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset)
+{
+	emit_load_gs(e, reg, JS(page_base));
+	emit_lea(e, reg, reg, (int32_t)offset);
+}
+
+/* Offset of the jump cache from GS base. */
+#define JUMPS (-(int32_t)JIT_BELOW)
+
+/* No flag changes on the way. */
+void emit_lookup(struct jit *j, struct emit *e, uint32_t info)
+{
+	uint8_t *hit;
+
+	emit_store_gs(e, RCX, JS(jump_rcx));
+	EMIT(e, 0x65, 0xc4, 0x62, 0xaa, 0xf5, 0x1c, 0x25); /* pext r11, r10, gs:[jump_mask] */
+	emit_u32(e, (uint32_t)JS(jump_mask));
+	EMIT(e, 0x65, 0x4a, 0x8b, 0x0c, 0xdd);             /* mov rcx, gs:[r11 * 8 + tag] */
+	emit_u32(e, (uint32_t)(JUMPS + (int32_t)offsetof(struct jit_jumps, tag)));
+	EMIT(e, 0x4a, 0x8d, 0x0c, 0x11);                   /* lea rcx, [rcx + r10] */
+	EMIT(e, 0xe3, 0x00);                               /* jrcxz hit */
+	hit = e->p - 1;
+	emit_mov_imm(e, H11, info);
+	emit_jmp(e, j->jump_miss);
+	if (!e->full)
+		*hit = (uint8_t)(e->p - (hit + 1));
+	emit_load_gs(e, RCX, JS(jump_rcx));
+	EMIT(e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11 * 8 + host] */
+	emit_u32(e, (uint32_t)(JUMPS + (int32_t)offsetof(struct jit_jumps, host)));
+}
 
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit)
 {
@@ -10,33 +43,35 @@ void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit)
 
 /*
  * A jump whose rel32 is at `patch`: to a stub behind the block, and within the page straight to the
- * target's block once that exists.
+ * target's block once that exists. A target in another page cannot be chained: that page may be
+ * mapped anew.
  */
-static void emit_exit_stub(struct translation *t, uint8_t *patch, uint64_t rip)
+static void emit_exit_stub(struct translation *t, uint8_t *patch, uint64_t rip, uint32_t info)
 {
 	struct emit *e = &t->e;
 	struct jit_exit *x = &t->block->exit[t->exits++];
 
 	patch_here(e, patch);
-	if (rip >> PAGE_SHIFT != t->block->gva >> PAGE_SHIFT) {
-		emit_mov_imm(e, H10, rip);
-		emit_jmp(e, t->j->jump_common);
+	if (rip >> PAGE_SHIFT) {
+		emit_page_relative(e, H10, rip);
+		emit_lookup(t->j, e, info);
 		return;
 	}
 	x->patch = patch;
 	x->stub = e->p + e->to_exec;
-	x->rip = rip;
+	x->from = t->block;
+	x->offset = (uint32_t)rip;
 	emit_leave_to(t, rip, (uint64_t)x);
 }
 
-void emit_direct(struct translation *t, uint64_t rip)
+void emit_direct(struct translation *t, uint64_t rip, uint32_t info)
 {
 	struct emit *e = &t->e;
 
 	emit_u8(e, 0xe9);
 	emit_u32(e, 0);
 	if (!e->full)
-		emit_exit_stub(t, e->p - 4, rip);
+		emit_exit_stub(t, e->p - 4, rip, info);
 }
 
 static uint64_t relative_target(const struct item *it)
@@ -47,10 +82,11 @@ static uint64_t relative_target(const struct item *it)
 void emit_branch(struct translation *t, const struct item *it)
 {
 	uint8_t *taken = emit_jcc_rel32(&t->e, it->i.cc);
+	uint32_t info = JIT_JUMP_INFO(it->rip, 0);
 
-	emit_direct(t, it->rip + it->i.length);
+	emit_direct(t, it->rip + it->i.length, info);
 	if (taken)
-		emit_exit_stub(t, taken, relative_target(it));
+		emit_exit_stub(t, taken, relative_target(it), info);
 }
 
 /* h10 = the target of an indirect jump or call. */
@@ -74,32 +110,33 @@ static void emit_indirect_target(struct translation *t, const struct item *it)
 void emit_jump(struct translation *t, const struct item *it)
 {
 	if (it->i.op[0].kind == OPK_REL) {
-		emit_direct(t, relative_target(it));
+		emit_direct(t, relative_target(it), JIT_JUMP_INFO(it->rip, 0));
 		return;
 	}
 	emit_indirect_target(t, it);
-	emit_jmp(&t->e, t->j->jump_common);
+	emit_lookup(t->j, &t->e, JIT_JUMP_INFO(it->rip, 0));
 }
 
 void emit_call(struct translation *t, const struct item *it)
 {
 	struct emit *e = &t->e;
 	bool direct = it->i.op[0].kind == OPK_REL;
+	uint32_t info = JIT_JUMP_INFO(it->rip, -8);
 
 	if (!direct) {
 		emit_indirect_target(t, it);
 		emit_store_gs(e, H10, JS(call_target));
 	}
 	emit_stack_write(t, it);
-	emit_mov_imm(e, H11, it->rip + it->i.length);
+	emit_page_relative(e, H11, it->rip + it->i.length);
 	emit_store_h10(e, H11);
 	emit_lea(e, RSP, RSP, -8);
 	if (direct) {
-		emit_direct(t, relative_target(it));
+		emit_direct(t, relative_target(it), info);
 		return;
 	}
 	emit_load_gs(e, H10, JS(call_target));
-	emit_jmp(e, t->j->jump_common);
+	emit_lookup(t->j, e, info);
 }
 
 void emit_ret(struct translation *t, const struct item *it)
@@ -111,5 +148,5 @@ void emit_ret(struct translation *t, const struct item *it)
 	emit_translate(t, 8, false, it->flags_live_in, false);
 	emit_load_h10(e, H10);
 	emit_lea(e, RSP, RSP, 8 + (int32_t)released);
-	emit_jmp(e, t->j->jump_common);
+	emit_lookup(t->j, e, JIT_JUMP_INFO(it->rip, 8 + (int32_t)released));
 }

@@ -42,9 +42,9 @@ void cache_fini(struct jit *j)
 		munmap(j->cache.exec, j->cache.size);
 }
 
-static unsigned hash_of(uint64_t gpa, uint64_t gva, uint32_t mode)
+static unsigned hash_of(uint64_t gpa, uint32_t mode)
 {
-	uint64_t h = (gpa ^ gva >> 12 ^ mode) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = (gpa ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
 
 	return (unsigned)(h >> 48) % JIT_HASH;
 }
@@ -54,11 +54,11 @@ static struct jit_block **page_list(struct jit *j, uint64_t gpa)
 	return &j->cache.page[(gpa >> PAGE_SHIFT) % JIT_HASH];
 }
 
-struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t mode)
+struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint32_t mode)
 {
-	struct jit_block *b = j->cache.hash[hash_of(gpa, gva, mode)];
+	struct jit_block *b = j->cache.hash[hash_of(gpa, mode)];
 
-	while (b && (b->gpa != gpa || b->gva != gva || b->mode != mode))
+	while (b && (b->gpa != gpa || b->mode != mode))
 		b = b->next_hash;
 	return b;
 }
@@ -66,7 +66,7 @@ struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t
 void cache_add(struct jit *j, struct jit_block *b)
 {
 	struct jit_cache *cache = &j->cache;
-	struct jit_block **slot = &cache->hash[hash_of(b->gpa, b->gva, b->mode)];
+	struct jit_block **slot = &cache->hash[hash_of(b->gpa, b->mode)];
 
 	if (cache->blocks == cache->blocks_room) {
 		cache->blocks_room = cache->blocks_room ? 2 * cache->blocks_room : 4096;
@@ -109,7 +109,7 @@ static void set_target(struct jit *j, struct jit_exit *x, const uint8_t *target)
 
 void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
 {
-	set_target(j, x, to->code);
+	set_target(j, x, to->chained);
 	x->to = to;
 	x->next_in = to->incoming;
 	to->incoming = x;
@@ -143,7 +143,7 @@ static void unchain_outgoing(struct jit_block *b)
 
 static void unhash(struct jit *j, struct jit_block *b)
 {
-	struct jit_block **p = &j->cache.hash[hash_of(b->gpa, b->gva, b->mode)];
+	struct jit_block **p = &j->cache.hash[hash_of(b->gpa, b->mode)];
 
 	while (*p && *p != b)
 		p = &(*p)->next_hash;
@@ -151,24 +151,23 @@ static void unhash(struct jit *j, struct jit_block *b)
 		*p = b->next_hash;
 }
 
-static void forget_jumps_to(struct jit *j, const struct jit_block *b)
+/* Whoever still knows its address is sent on as if it did not: `code` has the target in r10. */
+static void divert(struct jit *j, const struct jit_block *b)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++) {
-		struct jit_jump *jump = table_jumps(&j->table[set]);
-		struct jit_jump *slot = &jump[b->gva % JIT_JUMP_ENTRIES];
+	uint8_t *p = j->cache.writable + (b->code - j->cache.exec);
+	int32_t rel = (int32_t)(j->jump_dead - (b->code + 5));
 
-		if (slot->gva == b->gva)
-			slot->gva = JIT_NO_GVA;
-	}
+	p[0] = 0xe9; /* jmp rel32 */
+	memcpy(p + 1, &rel, sizeof(rel));
 }
 
-/* The code stays until the cache is flushed; nothing leads to it any more. */
+/* The code stays until the cache is flushed. */
 static void kill_block(struct jit *j, struct jit_block *b)
 {
 	unchain_incoming(j, b);
 	unchain_outgoing(b);
 	unhash(j, b);
-	forget_jumps_to(j, b);
+	divert(j, b);
 	b->dead = true;
 	j->count.invalidated++;
 }

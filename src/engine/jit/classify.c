@@ -24,11 +24,11 @@ static const struct rule rules[] = {
 	M(LOOP, JIT_INTERP) M(LOOPE, JIT_INTERP) M(LOOPNE, JIT_INTERP)
 	M(PUSH, JIT_PUSH) M(POP, JIT_POP) M(LEAVE, JIT_LEAVE) M(ENTER, JIT_INTERP)
 	/* Implicit memory operands, several iterations. */
-	M(MOVSB, JIT_INTERP) M(MOVSW, JIT_INTERP) M(MOVSQ, JIT_INTERP)
+	M(MOVSB, JIT_HELPER) M(MOVSW, JIT_HELPER) M(MOVSQ, JIT_HELPER)
 	M(CMPSB, JIT_INTERP) M(CMPSW, JIT_INTERP) M(CMPSQ, JIT_INTERP)
 	M(SCASB, JIT_INTERP) M(SCASW, JIT_INTERP) M(SCASD, JIT_INTERP) M(SCASQ, JIT_INTERP)
 	M(LODSB, JIT_INTERP) M(LODSW, JIT_INTERP) M(LODSD, JIT_INTERP) M(LODSQ, JIT_INTERP)
-	M(STOSB, JIT_INTERP) M(STOSW, JIT_INTERP) M(STOSD, JIT_INTERP) M(STOSQ, JIT_INTERP)
+	M(STOSB, JIT_HELPER) M(STOSW, JIT_HELPER) M(STOSD, JIT_HELPER) M(STOSQ, JIT_HELPER)
 	M(XLAT, JIT_INTERP) M(MASKMOVQ, JIT_INTERP) M(MASKMOVDQU, JIT_INTERP)
 	M(VMASKMOVDQU, JIT_INTERP)
 	/* DF stays clear while translated code runs. */
@@ -40,7 +40,11 @@ static const struct rule rules[] = {
 	M(CLFLUSH, JIT_INTERP) M(CLFLUSHOPT, JIT_INTERP) M(CLWB, JIT_INTERP)
 	M(BOUND, JIT_INTERP)
 	/* The interrupt flag has a byte of its own. */
-	M(CLI, JIT_CLI) M(STI, JIT_STI) M(PUSHFQ, JIT_PUSHF)
+	M(CLI, JIT_CLI) M(STI, JIT_STI) M(PUSHFQ, JIT_PUSHF) M(POPFQ, JIT_HELPER)
+	M(STAC, JIT_HELPER_CPL0) M(CLAC, JIT_HELPER_CPL0)
+	/* System instructions that are met all the time. */
+	M(SYSCALL, JIT_HELPER) M(SYSRET, JIT_HELPER_CPL0) M(IRETQ, JIT_HELPER_CPL0)
+	M(SWAPGS, JIT_SWAPGS) M(RDTSC, JIT_HELPER)
 	/* Which bits are reserved is the model's; MM would let misaligned operands cross pages. */
 	M(LDMXCSR, JIT_INTERP) M(VLDMXCSR, JIT_INTERP)
 	/* Whole-state images and exception pointers. */
@@ -102,6 +106,41 @@ static bool accesses_memory_with_high_byte(const struct insn *i)
 	return high && mem;
 }
 
+struct helper_row {
+	insn_exec_fn exec;
+	jit_helper helper;
+};
+
+static const struct helper_row helpers[] = {
+	{ sc_syscall, helper_syscall },
+	{ sc_sysret, helper_sysret },
+	{ int_return, helper_iret },
+	{ flags_popf, helper_popf },
+	{ flags_stac, helper_stac },
+	{ flags_clac, helper_clac },
+	{ cpu_rdtsc, helper_rdtsc },
+	{ string_movs, helper_movs },
+	{ string_stos, helper_stos },
+};
+
+jit_helper jit_helper_of(const struct insn *i)
+{
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(helpers); k++)
+		if (helpers[k].exec == i->exec)
+			return helpers[k].helper;
+	return NULL;
+}
+
+static bool is_string(const struct insn *i)
+{
+	return i->exec == string_movs || i->exec == string_stos;
+}
+
+static bool plain_addresses(const struct insn *i)
+{
+	return i->asz == 8 && i->seg < FS;
+}
+
 enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction *z,
 			    const ZydisDecodedOperand *ops)
 {
@@ -111,7 +150,9 @@ enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction 
 	if (sem_system_form(i) || is_bit_string(i) ||
 	    accesses_memory_with_high_byte(i) || has_segment_operand(i))
 		return JIT_INTERP;
-	if (i->exec == string_movs || i->exec == string_cmps)
+	if (is_string(i)) /* MOVSD is another instruction too */
+		return plain_addresses(i) ? JIT_HELPER : JIT_INTERP;
+	if (i->exec == string_cmps)
 		return JIT_INTERP;
 	return class_of[z->mnemonic];
 }

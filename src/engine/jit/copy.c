@@ -159,18 +159,19 @@ static void emit_copy_with_memory(struct translation *t, const struct item *it,
 		emit_store_gs(e, H11, reg_slot(it->written_regs));
 }
 
-/* LEA of a RIP-relative address is a constant here. */
+/* LEA of a RIP-relative address; R10 or R11 is stored by the caller. */
 static bool emit_lea_rip(struct translation *t, const struct item *it)
 {
 	unsigned reg = (unsigned)it->i.op[0].reg;
-	uint64_t a;
 
 	if (!is_lea_rip(it))
 		return false;
-	a = it->rip + it->i.length + (uint64_t)it->ops[1].mem.disp.value;
-	if (it->z.address_width == 32 || it->i.osz == 4)
-		a = (uint32_t)a;
-	emit_mov_imm(&t->e, reg, a);
+	emit_page_relative(&t->e, reg, it->rip + it->i.length + (uint64_t)it->ops[1].mem.disp.value);
+	if (it->z.address_width == 32 || it->i.osz == 4) { /* mov reg, reg: 32 bits */
+		emit_u8(&t->e, rex(false, reg, 0, reg));
+		emit_u8(&t->e, 0x89);
+		emit_u8(&t->e, modrm(3, reg, reg));
+	}
 	return true;
 }
 

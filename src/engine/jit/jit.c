@@ -1,13 +1,10 @@
 /* The translator as an engine: the dispatcher between translated code and the interpreter. */
 #include "engine/jit/jit.h"
 
-#include <asm/prctl.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/interp/interp.h"
@@ -17,28 +14,8 @@
 #include "isa/x86/flags.h"
 #include "isa/x86/mmu.h"
 
-#define HWCAP2_FSGSBASE_BIT 2
 #define ALT_STACK_BYTES     65536
 #define MXCSR_DEFAULT       0x1f80
-
-/* ---- GS base ---- */
-
-static bool has_fsgsbase(void)
-{
-	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
-}
-
-static void set_gs_base(const uint8_t *base)
-{
-	static int usable = -1;
-
-	if (usable < 0)
-		usable = has_fsgsbase();
-	if (usable)
-		__asm__ volatile("wrgsbase %0" : : "r"(base));
-	else
-		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
-}
 
 /* ---- The guest's SIMD state ---- */
 
@@ -95,33 +72,34 @@ static void read_code_log(struct jit *j)
 	j->last_exit = NULL;
 }
 
-static void follow_flushes(struct jit *j)
+/* The vCPU's own thread, and not in translated code. */
+static void on_flush(struct x86_cpu *c, const struct tlb_flush *f)
 {
-	struct x86_cpu *c = j->c;
+	struct jit *j = c->engine;
 
-	bool full = j->full_flushes != c->full_flushes || j->log_full ||
-		    j->page_flushes + 1 < c->page_flushes; /* more pages than we have seen */
-	bool local = j->local_flushes != c->local_flushes;
-	bool page = j->page_flushes != c->page_flushes;
-
-	if (j->jumps_guard_traps != c->guard_traps) {
-		tables_forget_jumps(j);
-		j->jumps_guard_traps = c->guard_traps;
-		j->last_exit = NULL;
-	}
-	if (!full && !local && !page)
-		return;
-	if (full)
+	j->last_exit = NULL;
+	switch (f->kind) {
+	case TLB_FLUSH_ALL:
 		tables_flush(j);
-	if (!full && local)
-		tables_flush_local(j);
-	if (!full && page)
-		tables_flush_page(j, c->flushed_page);
-	j->log_full = false;
-	/* Chains stay within a page, which is entered anew after any flush; a pending one may not. */
-	j->full_flushes = c->full_flushes;
-	j->local_flushes = c->local_flushes;
-	j->page_flushes = c->page_flushes;
+		break;
+	case TLB_FLUSH_RANGE:
+		tables_flush_range(j, f->gva, f->bytes);
+		break;
+	case TLB_SWITCH:
+		tables_switch(j, f->pcid, f->keep);
+		break;
+	}
+}
+
+static void catch_up(struct jit *j)
+{
+	if (j->log_full)
+		tables_flush(j);
+	if (j->jumps_guard_traps == j->c->guard_traps)
+		return;
+	/* The jump caches know blocks that were made for other traps. */
+	tables_forget_jumps(j);
+	j->jumps_guard_traps = j->c->guard_traps;
 	j->last_exit = NULL;
 }
 
@@ -147,12 +125,6 @@ static bool interpreter_only(const struct x86_cpu *c)
 	       c->s.rflags & (FLAG_TF | FLAG_DF) || c->sys->trace;
 }
 
-static void flush_own(struct jit *j)
-{
-	mmu_flush_all(j->c);
-	follow_flushes(j);
-}
-
 /* Until no vCPU runs with what it knew before. Others may be waiting for us. */
 static void wait_for_flushes(struct jit *j)
 {
@@ -166,7 +138,7 @@ static void wait_for_flushes(struct jit *j)
 		       __atomic_load_n(&o->in_run, __ATOMIC_SEQ_CST)) {
 			if (x86_events(j->c) & EV_TLB) {
 				x86_event_clear(j->c, EV_TLB);
-				flush_own(j);
+				mmu_flush_all(j->c);
 			}
 			__builtin_ia32_pause();
 		}
@@ -183,7 +155,7 @@ static void watch_page(struct jit *j, uint64_t gpa)
 		for (unsigned k = 0; k < sys->cpu_count; k++)
 			if (sys->cpu[k] != j->c)
 				x86_event_raise(sys->cpu[k], EV_TLB);
-		flush_own(j);
+		mmu_flush_all(j->c);
 		wait_for_flushes(j);
 		code_map_watched(map, GPA(gpa));
 	}
@@ -207,11 +179,11 @@ static struct jit_block *find_block(struct jit *j)
 	c->sys->loop->clock.virtual_ns -= j->counted;
 	if (!code)
 		return NULL;
-	b = cache_find(j, gpa.v, rip, mode);
+	b = cache_find(j, gpa.v, mode);
 	if (b)
 		return b;
 	watch_page(j, gpa.v);
-	return translate(j, gpa.v, rip, mode, code, (unsigned)(PAGE_SIZE - (rip & PAGE_MASK)),
+	return translate(j, gpa.v, mode, code, (unsigned)(PAGE_SIZE - (rip & PAGE_MASK)),
 			 longest_block(j));
 }
 
@@ -222,8 +194,8 @@ static void remember_jump(struct jit *j, struct jit_block *b)
 	struct page_walk w;
 	uint32_t error;
 
-	if (mmu_walk(c, GVA(b->gva), ACCESS_EXEC, set, true, &w, &error))
-		table_remember_jump(&j->table[set], b->gva, b->code, w.global);
+	if (mmu_walk(c, GVA(c->s.rip), ACCESS_EXEC, set, true, &w, &error))
+		table_remember_jump(table_of(j, set), c->s.rip, b->code, w.global);
 }
 
 /* ---- Running ---- */
@@ -251,6 +223,8 @@ static void load_registers(struct jit *j)
 	j->js->sti_poll = j->js->interrupt_flag || !interrupt_waits(c) ? j->js->poll : UNREADABLE;
 	j->js->seg_base[FS] = c->s.seg[FS].base;
 	j->js->seg_base[GS] = c->s.seg[GS].base;
+	j->js->kernel_gs_base = c->s.kernel_gs_base;
+	j->js->rip = c->s.rip;
 }
 
 static void store_registers(struct jit *j)
@@ -262,6 +236,8 @@ static void store_registers(struct jit *j)
 	flags_set_arith(c, FLAGS_ARITH,
 			(uint32_t)(f >> 8 & (FLAGS_ARITH & 0xff)) | (f & 0xff ? FLAG_OF : 0));
 	c->s.rflags = (c->s.rflags & ~(uint64_t)FLAG_IF) | (j->js->interrupt_flag ? FLAG_IF : 0);
+	c->s.seg[GS].base = j->js->seg_base[GS];
+	c->s.kernel_gs_base = j->js->kernel_gs_base;
 	c->s.rip = j->js->rip;
 }
 
@@ -274,7 +250,7 @@ static void enter_block(struct jit *j, struct jit_block *b)
 	simd_away(c);
 	c->s.rflags &= ~(uint64_t)FLAG_RF;
 	j->js->target = (uint64_t)b->code;
-	set_gs_base(j->table[c->tlb - c->tlb_set].base);
+	gs_set(table_of(j, (unsigned)(c->tlb - c->tlb_set))->base);
 	__atomic_store_n(&j->in_code, true, __ATOMIC_SEQ_CST);
 	if (!x86_events(c)) {
 		j->count.entries++;
@@ -286,6 +262,17 @@ static void enter_block(struct jit *j, struct jit_block *b)
 	__atomic_store_n(&j->in_code, false, __ATOMIC_SEQ_CST);
 }
 
+/* A jump whose target is not canonical faults itself: back to before it. */
+static void undo_jump(struct jit *j)
+{
+	struct x86_state *s = &j->c->s;
+	uint64_t info = j->js->insn;
+
+	s->gpr[RSP] -= (info >> 12) - 8;
+	s->rip = j->js->page_base + (info & PAGE_MASK);
+	j->interpret = true;
+}
+
 static void after_exit(struct jit *j)
 {
 	uint64_t exit = j->js->exit;
@@ -295,7 +282,10 @@ static void after_exit(struct jit *j)
 		mprotect(j->poll_page, PAGE_SIZE, PROT_READ);
 		break;
 	case JIT_EXIT_LOOKUP:
-		j->jump_wanted = true;
+		if (x86_canonical(j->c->s.rip))
+			j->jump_wanted = true;
+		else
+			undo_jump(j);
 		break;
 	case JIT_EXIT_INTERP:
 		j->interpret = true;
@@ -327,9 +317,11 @@ static unsigned executed(const struct jit *j, const struct jit_block *b)
 {
 	unsigned n = 0;
 
-	if (j->js->exit == JIT_EXIT_LOOKUP || j->js->exit > JIT_EXIT_FAULT)
+	if (j->js->exit == JIT_EXIT_LOOKUP) /* not canonical: the jump faults itself, see undo_jump */
+		return b->insns - !x86_canonical(j->js->rip);
+	if (j->js->exit > JIT_EXIT_FAULT)
 		return b->insns;
-	while (n < b->insns && b->gva + b->info[n].guest != j->js->rip)
+	while (n < b->insns && (b->gpa & PAGE_MASK) + b->info[n].guest != (j->js->rip & PAGE_MASK))
 		n++;
 	return n;
 }
@@ -340,7 +332,6 @@ static void run_counted(struct jit *j, struct jit_block *b)
 	struct x86_cpu *c = j->c;
 	unsigned n;
 
-	j->js->rip = b->gva;
 	enter_block(j, b);
 	n = executed(j, b);
 	c->count.instructions += n;
@@ -350,13 +341,21 @@ static void run_counted(struct jit *j, struct jit_block *b)
 	j->jump_wanted = false;
 }
 
+static bool chainable(const struct jit *j, const struct jit_exit *x, const struct jit_block *to)
+{
+	const struct jit_block *from = x->from;
+
+	return !x->to && (from->gpa & ~PAGE_MASK) + x->offset == to->gpa && from->mode == to->mode &&
+	       !from->dead && j->notes_seen == j->c->sys->ram->code.notes;
+}
+
 /* One step of the dispatcher; c->unwind is armed. */
 static void dispatch(struct jit *j)
 {
 	struct jit_exit *from;
 	struct jit_block *b;
 
-	follow_flushes(j);
+	catch_up(j);
 	read_code_log(j);
 	/* After a poll with events left (a shadow ends, IF is clear): one instruction, then look again. */
 	if (j->interpret || x86_events(j->c) || interpreter_only(j->c)) {
@@ -374,7 +373,7 @@ static void dispatch(struct jit *j)
 		run_counted(j, b);
 		return;
 	}
-	if (from && from->rip == b->gva && !from->to && j->notes_seen == j->c->sys->ram->code.notes)
+	if (from && chainable(j, from, b))
 		cache_chain(j, from, b);
 	if (j->jump_wanted)
 		remember_jump(j, b);
@@ -499,16 +498,19 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 		rc = cache_init(j, err);
 	if (rc < 0)
 		return rc;
-	j->poll_page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* Below 2 GiB: translated code reads it by an absolute address of 32 bits. */
+	j->poll_page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1,
+			    0);
 	if (j->poll_page == MAP_FAILED)
 		return lm_err_errno(err, -errno, "cannot map the poll page");
 	j->js->poll = (uint64_t)j->poll_page;
-	j->js->jump_mask = JIT_JUMP_ENTRIES - 1;
+	j->js->jump_mask = JIT_JUMP_BITS;
 	j->js->host_mxcsr = MXCSR_DEFAULT;
 	stubs_emit(j);
 	faults_install();
 	c->simd_home = simd_home;
 	c->on_event = close_poll_page;
+	c->on_flush = on_flush;
 	return 0;
 }
 

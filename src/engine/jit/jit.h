@@ -29,10 +29,13 @@ struct jit_state {
 	uint64_t seg_base[6];    /* FS and GS */
 	uint64_t poll;           /* address of the page that a kick makes unreadable */
 	uint64_t target;         /* where enter jumps to */
+	uint64_t page_base;      /* gva of the page that the current block is in */
+	uint64_t kernel_gs_base; /* IA32_KERNEL_GS_BASE */
 	uint64_t jump_rcx;
 	uint64_t jump_mask;      /* PEXT mask: which bits of an address choose its cache entry */
 	uint64_t slow_gva;
 	uint64_t call_target;
+	uint64_t insn;           /* for helpers: bytes of the instruction, and how it is encoded */
 	uint64_t system_flags;   /* RFLAGS without status flags and IF */
 	uint64_t sti_poll;       /* what STI reads first: not readable when an interrupt waits */
 	uint64_t work;           /* scratch of one instruction */
@@ -41,19 +44,19 @@ struct jit_state {
 	uint8_t ymm[16][32] __attribute__((aligned(64))); /* outside translated code */
 };
 
-#define JIT_JUMP_ENTRIES 2048u
+#define JIT_JUMP_ENTRIES 4096u
+#define JIT_JUMP_BITS    UINT64_C(0x71ff) /* of an address: they choose its entry */
 
 /* Indirect jumps by guest-virtual address. */
-struct jit_jump {
-	uint64_t gva; /* JIT_NO_GVA: empty */
-	uint64_t host;
+struct jit_jumps {
+	uint64_t tag[JIT_JUMP_ENTRIES]; /* gva, negated; JIT_NO_TAG: empty */
+	uint64_t host[JIT_JUMP_ENTRIES];
 };
 
-#define JIT_NO_GVA   UINT64_C(0x8000000000000001) /* not canonical: no code is there */
+#define JIT_NO_TAG (-UINT64_C(0x8000000000000001)) /* not canonical: no code is there */
 
-/* Below the table of each TLB set: its jump cache, then the state page (the same in all). */
-#define JIT_JUMP_SIZE (JIT_JUMP_ENTRIES * sizeof(struct jit_jump))
-#define JIT_BELOW     (JIT_JUMP_SIZE + 4096)
+/* Below each table: its jump cache, then the state page (the same in all). */
+#define JIT_BELOW     (sizeof(struct jit_jumps) + 4096)
 #define JS(field)     ((int32_t)offsetof(struct jit_state, field) - 4096)
 #define JS_GPR(n)     ((int32_t)(offsetof(struct jit_state, gpr) + 8 * (n)) - 4096)
 
@@ -62,6 +65,9 @@ struct jit_jump {
 #define JIT_EXIT_INTERP 1u /* the instruction at rip is the interpreter's */
 #define JIT_EXIT_POLL   2u
 #define JIT_EXIT_FAULT  3u /* host fault or memory that the tables do not give: interpreter */
+
+/* An indirect jump: where its instruction is in the page, and by how much it moved RSP. */
+#define JIT_JUMP_INFO(offset, rsp) ((uint32_t)(offset) | (uint32_t)((rsp) + 8) << 12)
 
 /* ---- Tables ---- */
 
@@ -78,9 +84,21 @@ struct jit_log {
 struct jit_table {
 	uint8_t *base; /* GS base */
 	struct jit_log local, global;
+	uint16_t jump_log[JIT_JUMP_ENTRIES]; /* entries of the jump cache that are in use ... */
+	unsigned jump_count;                 /* ... so many; JIT_JUMP_ENTRIES: any may be */
 	uint64_t jump_pages; /* which pages have jumps remembered: a bit of their hash each */
 	bool local_jumps;    /* some of them in pages that are not global */
 };
+
+/* What an address space (a PCID) has for itself; supervisor accesses without AC are common to all. */
+struct jit_space {
+	struct jit_table user, ac;
+	uint16_t pcid;
+	bool in_use;
+	uint64_t last_use;
+};
+
+#define JIT_SPACES 8u
 
 /* ---- Blocks ---- */
 
@@ -92,7 +110,8 @@ struct jit_block;
 struct jit_exit {
 	uint8_t *patch;       /* writable address of the rel32 */
 	uint8_t *stub;        /* executable address it points to while not chained */
-	uint64_t rip;         /* its target */
+	const struct jit_block *from;
+	uint32_t offset;      /* of its target, which is in the same page */
 	struct jit_block *to; /* when chained */
 	struct jit_exit *next_in; /* other exits chained to `to` */
 };
@@ -102,11 +121,15 @@ struct jit_insn_info {
 	uint16_t guest;
 };
 
+/*
+ * Position-independent: the same block serves every address at which its page is mapped. `code` expects
+ * that address in r10; `chained` is for jumps from the same page.
+ */
 struct jit_block {
-	uint64_t gva, gpa;
+	uint64_t gpa;
 	uint32_t mode;
 	uint32_t insns;
-	uint8_t *code, *code_end; /* executable addresses */
+	uint8_t *code, *chained, *code_end; /* executable addresses */
 	struct jit_block *next_hash, *next_page;
 	struct jit_exit exit[2];
 	struct jit_exit *incoming;
@@ -132,13 +155,16 @@ struct jit_counters {
 
 struct jit {
 	struct jit_state *js;
-	struct jit_table table[TLB_SETS];
-	uint64_t full_flushes, local_flushes, page_flushes; /* seen */
+	struct jit_table supervisor;
+	struct jit_space space[JIT_SPACES];
+	unsigned spaces;          /* so many are mapped */
+	struct jit_space *now;
+	uint64_t clock;           /* for last_use */
 	uint8_t jumps_guard_traps; /* the guard_traps that the jump caches' blocks were made for */
 	uint64_t notes_seen;
 	struct jit_cache cache;
 	/* Common code, executable addresses. */
-	const uint8_t *enter, *exit_common, *exit_fault, *slow_common, *jump_common;
+	const uint8_t *enter, *exit_common, *exit_fault, *slow_common, *jump_miss, *jump_dead, *helper_common;
 	uint8_t *poll_page;
 	struct x86_cpu *c;
 	bool log_full; /* a table has set more entries than its log holds: flush all */
@@ -155,7 +181,7 @@ struct jit {
 /* cache.c */
 int cache_init(struct jit *j, struct lm_err *err);
 void cache_fini(struct jit *j);
-struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t mode);
+struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint32_t mode);
 void cache_add(struct jit *j, struct jit_block *b);
 struct jit_block *cache_at(struct jit *j, const uint8_t *host);
 void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to);
@@ -165,28 +191,36 @@ void cache_flush(struct jit *j);
 /* table.c */
 int tables_init(struct jit *j, struct lm_err *err);
 void tables_fini(struct jit *j);
+/* The table of a TLB set in the current address space. */
+struct jit_table *table_of(struct jit *j, unsigned set);
 void tables_flush(struct jit *j);
-/* All but what global pages gave. */
-void tables_flush_local(struct jit *j);
-void tables_flush_page(struct jit *j, uint64_t gva);
+void tables_flush_range(struct jit *j, uint64_t gva, uint64_t bytes);
+void tables_switch(struct jit *j, uint16_t pcid, bool keep);
 void tables_forget_jumps(struct jit *j);
-struct jit_jump *table_jumps(const struct jit_table *t);
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global);
-/* The addend for an access, filling the entry; 0: not by table (fault, device, code page). */
+/* The addend for an access in the current TLB set, filling the entry; 0: fault, device, code page. */
 uint64_t table_fill(struct jit *j, uint64_t gva, bool write);
+/* The same without filling; for a table's own accesses. */
+static inline uint64_t table_entry(const struct jit_table *t, uint64_t gva, bool write)
+{
+	return ((const uint64_t *)t->base)[(gva << 16 >> 28) | (uint64_t)write << JIT_WRITE_BIT];
+}
 
-/* translate.c */
-struct jit_block *translate(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t mode,
-			    const uint8_t *code, unsigned room, unsigned max_insns);
+/* translate.c: code is at gpa; room: bytes up to the end of its page. */
+struct jit_block *translate(struct jit *j, uint64_t gpa, uint32_t mode, const uint8_t *code,
+			    unsigned room, unsigned max_insns);
 
 /* stubs.c */
 void stubs_emit(struct jit *j);
 /* Called by the slow path of a memory check, on the host's stack. */
 uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access);
 
+/* gs.c: GS base, which is the table that translated code uses. */
+void gs_set(const uint8_t *base);
+
 /* fault.c */
-/* The guest instruction that a host address in a block belongs to. */
-uint64_t fault_rip(const struct jit_block *b, const uint8_t *host);
+/* Offset in its page of the guest instruction that a host address in a block belongs to. */
+uint64_t fault_offset(const struct jit_block *b, const uint8_t *host);
 /* Once a process; faults elsewhere go on to the handlers that were there before. */
 void faults_install(void);
 extern __thread struct jit *jit_current;

@@ -31,9 +31,9 @@ void emit_address(struct translation *t, const struct item *it, const ZydisDecod
 		return;
 	}
 	if (it->z.raw.modrm.mod == 0 && it->z.raw.modrm.rm == 5) {
-		uint64_t a = it->rip + it->i.length + (uint64_t)m->mem.disp.value;
-
-		emit_mov_imm(e, H10, narrow ? (uint32_t)a : a);
+		emit_page_relative(e, H10, it->rip + it->i.length + (uint64_t)m->mem.disp.value);
+		if (narrow)
+			EMIT(e, 0x45, 0x89, 0xd2); /* mov r10d, r10d */
 		return;
 	}
 	if (it->address_regs & 1)

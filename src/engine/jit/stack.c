@@ -11,9 +11,20 @@ void emit_push(struct translation *t, const struct item *it)
 {
 	struct emit *e = &t->e;
 	const struct operand *o = &it->i.op[0];
+	const ZydisDecodedOperand *m = memory_operand(it);
 
+	if (m) {
+		emit_address(t, it, m);
+		emit_segment(t, m);
+		emit_translate(t, 8, false, it->flags_live_in, false);
+		emit_load_h10(e, H11);
+		emit_store_gs(e, H11, JS(work));
+	}
 	emit_stack_write(t, it);
-	if (o->kind == OPK_IMM) {
+	if (m) {
+		emit_load_gs(e, H11, JS(work));
+		emit_store_h10(e, H11);
+	} else if (o->kind == OPK_IMM) {
 		emit_mov_imm(e, H11, it->i.imm);
 		emit_store_h10(e, H11);
 	} else if (it->data_regs) {

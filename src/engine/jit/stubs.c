@@ -1,9 +1,8 @@
 /*
  * The code that all blocks share: entering and leaving translated code, the slow path of memory
- * checks, and indirect jumps. Emitted once at the start of the code cache, in reach of every block.
+ * checks, and helpers. Emitted once at the start of the code cache, in reach of every block.
  */
-#include "engine/jit/emit.h"
-#include "engine/jit/jit.h"
+#include "engine/jit/translation.h"
 
 #include <stddef.h>
 
@@ -78,14 +77,32 @@ static void emit_enter(struct jit *j, struct emit *e)
 		if (in_host_register(r))
 			emit_load_gs(e, r, JS_GPR(r));
 	emit_load_gs(e, RSP, JS_GPR(RSP));
+	emit_load_gs(e, H10, JS(rip));
 	EMIT(e, 0x65, 0xff, 0x24, 0x25); /* jmp gs:[target] */
 	emit_u32(e, (uint32_t)JS(target));
 }
 
-/* With r10 = rip and r11 = exit. */
+/* With r10 = rip, as offset from the page's base, and r11 = exit. */
 static void emit_exits(struct jit *j, struct emit *e)
 {
+	uint8_t *to_exit;
+
+	/* A jump that the cache does not know: r10 = target, r11 = JIT_JUMP_INFO, RCX is stored. */
+	j->jump_miss = here(e);
+	emit_load_gs(e, RCX, JS(jump_rcx));
+	emit_store_gs(e, H11, JS(insn));
+	/* The same from a block that is no more: the target is good. */
+	j->jump_dead = here(e);
+	emit_mov_imm(e, H11, JIT_EXIT_LOOKUP);
+	EMIT(e, 0xe9, 0, 0, 0, 0);
+	to_exit = e->p - 4;
+
 	j->exit_common = here(e);
+	emit_store_gs(e, H11, JS(exit));
+	emit_load_gs(e, H11, JS(page_base));
+	EMIT(e, 0x4f, 0x8d, 0x14, 0x1a); /* lea r10, [r10 + r11] */
+	emit_load_gs(e, H11, JS(exit));
+	patch_here(e, to_exit);
 	emit_store_gs(e, H10, JS(rip));
 	emit_store_gs(e, H11, JS(exit));
 	for (unsigned r = 0; r < 16; r++)
@@ -140,43 +157,45 @@ static void emit_slow(struct jit *j, struct emit *e)
 	emit_jmp(e, j->exit_fault);
 }
 
-/* Offset of the jump cache from GS base. */
-#define JUMPS (-(int32_t)JIT_BELOW)
-
-static void emit_gs_index(struct emit *e, unsigned opcode, unsigned reg, unsigned index,
-			  int32_t disp)
+/* With r10 = helper_word and r11 = the helper. */
+static void emit_helper_call(struct jit *j, struct emit *e)
 {
-	emit_u8(e, 0x65);
-	emit_u8(e, rex(true, reg, index, 0));
-	emit_u8(e, opcode);
-	emit_u8(e, modrm(0, reg, 4));
-	emit_u8(e, (uint8_t)(3 << 6 | (index & 7) << 3 | 5)); /* index * 8 + disp32 */
-	emit_u32(e, (uint32_t)disp);
-}
+	uint8_t *failed;
 
-/* With r10 = target gva; no flag changes on the way. */
-static void emit_jump(struct jit *j, struct emit *e)
-{
-	uint8_t *hit;
+	j->helper_common = here(e);
+	emit_store_gs(e, H10, JS(insn));
+	for (unsigned r = 0; r < 16; r++)
+		if (clobbered_by_c(r))
+			emit_store_gs(e, r, JS_GPR(r));
+	emit_store_gs(e, RSP, JS_GPR(RSP));
+	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	emit_store_gs(e, RAX, JS(save_flags));
+	EMIT(e, 0x41, 0x81, 0xe2);       /* and r10d, 0xfff */
+	emit_u32(e, 0xfff);
+	emit_gs(e, 0x03, H10, JS(page_base)); /* add r10, gs:[page_base] */
+	emit_store_gs(e, H10, JS(rip));
+	emit_load_gs(e, RSP, JS(host_rsp));
+	emit_mov_imm(e, RDI, (uint64_t)j);
+	EMIT(e, 0x41, 0xff, 0xd3);       /* call r11 */
+	EMIT(e, 0x84, 0xc0);             /* test al, al */
+	EMIT(e, 0x0f, 0x84, 0, 0, 0, 0); /* jz failed */
+	failed = e->p - 4;
+	emit_load_gs(e, RAX, JS(save_flags));
+	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+	for (unsigned r = 0; r < 16; r++)
+		if (clobbered_by_c(r))
+			emit_load_gs(e, r, JS_GPR(r));
+	emit_load_gs(e, RSP, JS_GPR(RSP));
+	emit_load_gs(e, H10, JS(rip));
+	emit_lookup(j, e, JIT_JUMP_INFO(0, 0)); /* helpers go to canonical addresses only */
 
-	j->jump_common = here(e);
-	emit_store_gs(e, RCX, JS(jump_rcx));
-	EMIT(e, 0x65, 0xc4, 0xe2, 0xaa, 0xf5, 0x0c, 0x25); /* pext rcx, r10, gs:[jump_mask] */
-	emit_u32(e, (uint32_t)JS(jump_mask));
-	EMIT(e, 0x48, 0x8d, 0x0c, 0x09);                   /* lea rcx, [rcx + rcx] */
-	emit_gs_index(e, 0x8b, H11, RCX, JUMPS);
-	EMIT(e, 0x49, 0xf7, 0xd3);                         /* not r11 */
-	EMIT(e, 0x4f, 0x8d, 0x5c, 0x13, 0x01);             /* lea r11, [r11 + r10 + 1] */
-	EMIT(e, 0x49, 0x87, 0xcb);                         /* xchg r11, rcx */
-	EMIT(e, 0xe3, 0x00);                               /* jrcxz hit */
-	hit = e->p - 1;
-	emit_load_gs(e, RCX, JS(jump_rcx));
-	emit_mov_imm(e, H11, JIT_EXIT_LOOKUP);
-	emit_jmp(e, j->exit_common);
-	*hit = (uint8_t)(e->p - (hit + 1));
-	emit_load_gs(e, RCX, JS(jump_rcx));
-	EMIT(e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11 * 8 + ...host] */
-	emit_u32(e, (uint32_t)(JUMPS + 8));
+	patch_here(e, failed);
+	emit_mov_imm(e, H11, JIT_EXIT_INTERP);
+	emit_store_gs(e, H11, JS(exit));
+	for (unsigned r = 0; r < 16; r++)
+		if (in_host_register(r) && !clobbered_by_c(r))
+			emit_store_gs(e, r, JS_GPR(r));
+	emit_jmp(e, j->exit_fault);
 }
 
 void stubs_emit(struct jit *j)
@@ -190,7 +209,7 @@ void stubs_emit(struct jit *j)
 	emit_enter(j, &e);
 	emit_exits(j, &e);
 	emit_slow(j, &e);
-	emit_jump(j, &e);
+	emit_helper_call(j, &e);
 	j->cache.used = (size_t)(e.p - j->cache.writable + 63) & ~(size_t)63;
 	j->cache.common_end = j->cache.exec + j->cache.used;
 }

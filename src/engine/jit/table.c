@@ -52,10 +52,18 @@ static bool walk(struct x86_cpu *c, uint64_t gva, bool write, unsigned set, stru
 	return mmu_walk(c, GVA(gva), write ? ACCESS_WRITE : ACCESS_READ, set, false, w, &error);
 }
 
+struct jit_table *table_of(struct jit *j, unsigned set)
+{
+	if (set == TLB_USER)
+		return &j->now->user;
+	return set == TLB_SUPERVISOR ? &j->supervisor : &j->now->ac;
+}
+
 uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
 {
 	struct x86_cpu *c = j->c;
 	unsigned set = (unsigned)(c->tlb - c->tlb_set);
+	struct jit_table *t = table_of(j, set);
 	struct page_walk w;
 	const uint8_t *page;
 	uint64_t addend;
@@ -66,14 +74,11 @@ uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
 	page = ram_ptr(c->sys->ram, GPA(w.gpa.v & ~PAGE_MASK), PAGE_SIZE);
 	if (!page || lapic_owns(c, w.gpa))
 		return 0;
-	if (w.page_bytes != PAGE_SIZE) {
-		c->large_low = LM_MIN(c->large_low, gva & ~(w.page_bytes - 1));
-		c->large_high = LM_MAX(c->large_high, gva | (w.page_bytes - 1));
-	}
+	mmu_note_large_page(c, GVA(gva), w.page_bytes);
 	addend = (uint64_t)page - (gva & ~PAGE_MASK);
-	set_entry(j, &j->table[set], index_of(gva, false), addend, w.global);
+	set_entry(j, t, index_of(gva, false), addend, w.global);
 	if (may_write(c, &w, set))
-		set_entry(j, &j->table[set], index_of(gva, true), addend, w.global);
+		set_entry(j, t, index_of(gva, true), addend, w.global);
 	else if (write)
 		return 0;
 	return addend;
@@ -81,6 +86,7 @@ uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
 
 uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access)
 {
+	const uint8_t *back = (const uint8_t *)j->js->slow_return;
 	unsigned size = access >> 8;
 	uint64_t addend = 0;
 
@@ -90,33 +96,37 @@ uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access)
 		return addend;
 	if (access & 2) /* flags were saved and RAX with them */
 		j->js->gpr[RAX] = j->js->save_rax;
-	j->js->rip = fault_rip(cache_at(j, (const uint8_t *)j->js->slow_return),
-			       (const uint8_t *)j->js->slow_return);
+	j->js->rip = j->js->page_base + fault_offset(cache_at(j, back), back);
 	j->js->exit = JIT_EXIT_FAULT;
 	return 0;
 }
 
-/* ---- Flushes ---- */
+/* ---- Remembered jumps ---- */
 
-struct jit_jump *table_jumps(const struct jit_table *t)
+static struct jit_jumps *jumps_of(const struct jit_table *t)
 {
-	return (struct jit_jump *)(t->base - JIT_BELOW);
+	return (struct jit_jumps *)(t->base - JIT_BELOW);
 }
 
 static void forget_jumps(struct jit_table *t)
 {
-	struct jit_jump *jump = table_jumps(t);
+	struct jit_jumps *jumps = jumps_of(t);
 
-	for (unsigned k = 0; k < JIT_JUMP_ENTRIES; k++)
-		jump[k].gva = JIT_NO_GVA;
+	if (t->jump_count == JIT_JUMP_ENTRIES)
+		for (unsigned k = 0; k < JIT_JUMP_ENTRIES; k++)
+			jumps->tag[k] = JIT_NO_TAG;
+	else
+		for (unsigned k = 0; k < t->jump_count; k++)
+			jumps->tag[t->jump_log[k]] = JIT_NO_TAG;
+	t->jump_count = 0;
 	t->jump_pages = 0;
 	t->local_jumps = false;
 }
 
-void tables_forget_jumps(struct jit *j)
+/* The entry that PEXT with JIT_JUMP_BITS finds. */
+static unsigned jump_index(uint64_t gva)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++)
-		forget_jumps(&j->table[set]);
+	return (gva & 0x1ff) | (gva >> 12 & 7) << 9;
 }
 
 static uint64_t page_bit(uint64_t gva)
@@ -128,13 +138,18 @@ static uint64_t page_bit(uint64_t gva)
 
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global)
 {
-	struct jit_jump *jump = &table_jumps(t)[gva % JIT_JUMP_ENTRIES];
+	struct jit_jumps *jumps = jumps_of(t);
+	unsigned n = jump_index(gva);
 
-	jump->gva = gva;
-	jump->host = (uint64_t)host;
+	if (jumps->tag[n] == JIT_NO_TAG && t->jump_count < JIT_JUMP_ENTRIES)
+		t->jump_log[t->jump_count++] = (uint16_t)n;
+	jumps->tag[n] = -gva;
+	jumps->host[n] = (uint64_t)host;
 	t->jump_pages |= page_bit(gva);
 	t->local_jumps |= !global;
 }
+
+/* ---- Flushes ---- */
 
 static void clear_logged(struct jit_table *t, struct jit_log *log)
 {
@@ -145,36 +160,112 @@ static void clear_logged(struct jit_table *t, struct jit_log *log)
 	log->count = 0;
 }
 
+static void flush_table(struct jit_table *t)
+{
+	clear_logged(t, &t->local);
+	clear_logged(t, &t->global);
+	forget_jumps(t);
+}
+
+static void flush_space(struct jit_space *space)
+{
+	flush_table(&space->user);
+	flush_table(&space->ac);
+}
+
 void tables_flush(struct jit *j)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++) {
-		clear_logged(&j->table[set], &j->table[set].local);
-		clear_logged(&j->table[set], &j->table[set].global);
-		forget_jumps(&j->table[set]);
-	}
+	flush_table(&j->supervisor);
+	for (unsigned k = 0; k < j->spaces; k++)
+		flush_space(&j->space[k]);
+	j->log_full = false;
 	j->count.flushes++;
 }
 
-void tables_flush_local(struct jit *j)
+void tables_forget_jumps(struct jit *j)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++) {
-		clear_logged(&j->table[set], &j->table[set].local);
-		if (j->table[set].local_jumps)
-			forget_jumps(&j->table[set]);
+	forget_jumps(&j->supervisor);
+	for (unsigned k = 0; k < j->spaces; k++) {
+		forget_jumps(&j->space[k].user);
+		forget_jumps(&j->space[k].ac);
 	}
 }
 
 /* The log keeps the index; clearing an entry twice does no harm. */
-void tables_flush_page(struct jit *j, uint64_t gva)
+static void flush_range(struct jit_table *t, uint64_t gva, uint64_t bytes)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++) {
-		uint64_t *entries = (uint64_t *)j->table[set].base;
+	uint64_t *entries = (uint64_t *)t->base;
+	uint64_t pages = bytes >> PAGE_SHIFT;
 
-		entries[index_of(gva, false)] = 0;
-		entries[index_of(gva, true)] = 0;
-		if (j->table[set].jump_pages & page_bit(gva))
-			forget_jumps(&j->table[set]);
+	for (uint64_t k = 0; k < pages; k++) {
+		entries[index_of(gva, false) + k] = 0;
+		entries[index_of(gva, true) + k] = 0;
 	}
+	if (pages > 1 || t->jump_pages & page_bit(gva))
+		forget_jumps(t);
+}
+
+static bool has_global(const struct jit_space *space)
+{
+	return space->user.global.count || space->ac.global.count;
+}
+
+/* Ranges as wide as a gigabyte page are not worth going through. */
+#define WIDEST_RANGE (UINT64_C(4) << 20)
+
+void tables_flush_range(struct jit *j, uint64_t gva, uint64_t bytes)
+{
+	if (bytes > WIDEST_RANGE) {
+		tables_flush(j);
+		return;
+	}
+	flush_range(&j->supervisor, gva, bytes);
+	for (unsigned k = 0; k < j->spaces; k++) {
+		struct jit_space *space = &j->space[k];
+
+		if (space != j->now && !has_global(space))
+			continue;
+		flush_range(&space->user, gva, bytes);
+		flush_range(&space->ac, gva, bytes);
+	}
+}
+
+/* ---- Address spaces ---- */
+
+/* The space of a PCID, else one that is free or was not used for the longest time. */
+static struct jit_space *choose_space(struct jit *j, uint16_t pcid)
+{
+	struct jit_space *best = &j->space[0];
+
+	for (unsigned k = 0; k < j->spaces; k++) {
+		struct jit_space *space = &j->space[k];
+
+		if (space->in_use && space->pcid == pcid)
+			return space;
+		if (space->last_use < best->last_use)
+			best = space;
+	}
+	return best;
+}
+
+static void flush_local_entries(struct jit_table *t)
+{
+	clear_logged(t, &t->local);
+	if (t->local_jumps)
+		forget_jumps(t);
+}
+
+void tables_switch(struct jit *j, uint16_t pcid, bool keep)
+{
+	struct jit_space *to = choose_space(j, pcid);
+
+	if (!keep || !to->in_use || to->pcid != pcid)
+		flush_space(to);
+	to->pcid = pcid;
+	to->in_use = true;
+	to->last_use = ++j->clock;
+	j->now = to;
+	flush_local_entries(&j->supervisor);
 }
 
 /* ---- Life ---- */
@@ -191,26 +282,62 @@ static int map_table(struct jit_table *t, int state_fd, struct lm_err *err)
 	if (mmap(t->base - 4096, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, state_fd,
 		 0) == MAP_FAILED)
 		return lm_err_errno(err, -errno, "cannot map the state of translated code");
+	t->jump_count = JIT_JUMP_ENTRIES;
 	forget_jumps(t);
 	return 0;
 }
 
+/* All vCPUs together may reserve two thirds of 128 TiB. */
+static unsigned affordable_spaces(const struct jit *j)
+{
+	unsigned tables = 80 / LM_MAX(j->c->sys->cpu_count, 1u);
+	unsigned spaces = tables > 3 ? (tables - 1) / 2 : 1;
+
+	return LM_MIN(spaces, JIT_SPACES);
+}
+
+static int map_tables(struct jit *j, int state_fd, struct lm_err *err)
+{
+	int rc = map_table(&j->supervisor, state_fd, err);
+
+	while (!rc && j->spaces < affordable_spaces(j)) {
+		struct jit_space *space = &j->space[j->spaces];
+
+		rc = map_table(&space->user, state_fd, err);
+		if (!rc)
+			rc = map_table(&space->ac, state_fd, err);
+		if (!rc)
+			j->spaces++;
+	}
+	return rc;
+}
+
 int tables_init(struct jit *j, struct lm_err *err)
 {
-	int fd = memfd_create("lamina-jit-state", MFD_CLOEXEC), rc = 0;
+	int fd = memfd_create("lamina-jit-state", MFD_CLOEXEC), rc;
 
 	if (fd < 0 || ftruncate(fd, 4096) < 0)
 		return lm_err_errno(err, -errno, "cannot create the state of translated code");
-	for (unsigned set = 0; !rc && set < TLB_SETS; set++)
-		rc = map_table(&j->table[set], fd, err);
+	rc = map_tables(j, fd, err);
 	close(fd);
-	j->js = rc < 0 ? NULL : (struct jit_state *)(j->table[0].base - 4096);
-	return rc;
+	if (rc < 0)
+		return rc;
+	j->js = (struct jit_state *)(j->supervisor.base - 4096);
+	j->now = &j->space[0];
+	return 0;
+}
+
+static void unmap_table(struct jit_table *t)
+{
+	if (t->base)
+		munmap(t->base - JIT_BELOW, JIT_TABLE_BYTES + JIT_BELOW);
 }
 
 void tables_fini(struct jit *j)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++)
-		if (j->table[set].base)
-			munmap(j->table[set].base - JIT_BELOW, JIT_TABLE_BYTES + JIT_BELOW);
+	unmap_table(&j->supervisor);
+	for (unsigned k = 0; k < JIT_SPACES; k++) {
+		unmap_table(&j->space[k].user);
+		unmap_table(&j->space[k].ac);
+	}
 }

@@ -9,8 +9,15 @@
 /* Loads from the page that a kick makes unreadable. */
 static void emit_poll(struct translation *t)
 {
-	emit_load_gs(&t->e, H11, JS(poll));
-	EMIT(&t->e, 0x45, 0x8b, 0x1b); /* mov r11d, [r11] */
+	EMIT(&t->e, 0x44, 0x8b, 0x1c, 0x25); /* mov r11d, [poll page] */
+	emit_u32(&t->e, (uint32_t)(uintptr_t)t->j->poll_page);
+}
+
+/* From r10, where the block was reached from outside its page. */
+static void emit_page_base(struct translation *t)
+{
+	emit_lea(&t->e, H10, H10, -(int32_t)(t->block->gpa & PAGE_MASK));
+	emit_store_gs(&t->e, H10, JS(page_base));
 }
 
 static void emit_item(struct translation *t, const struct item *it)
@@ -51,6 +58,13 @@ static void emit_item(struct translation *t, const struct item *it)
 	case JIT_PUSHF:
 		emit_pushf(t, it);
 		break;
+	case JIT_SWAPGS:
+		emit_swapgs(t);
+		break;
+	case JIT_HELPER:
+	case JIT_HELPER_CPL0:
+		emit_helper(t, it);
+		break;
 	case JIT_INTERP:
 		emit_leave_to(t, it->rip, JIT_EXIT_INTERP);
 		break;
@@ -62,35 +76,36 @@ static void emit_block(struct translation *t)
 	const struct item *last = &t->item[t->count - 1];
 	uint8_t *start = t->e.p;
 
+	emit_page_base(t);
+	t->block->chained = t->e.p + t->e.to_exec;
 	emit_poll(t);
 	for (unsigned k = 0; k < t->count; k++) {
 		t->block->info[k] = (struct jit_insn_info){
 			(uint16_t)(k ? t->e.p - start : 0),
-			(uint16_t)(t->item[k].rip - t->block->gva),
+			(uint16_t)(t->item[k].rip - (t->block->gpa & PAGE_MASK)),
 		};
 		emit_item(t, &t->item[k]);
 	}
 	if (!ends_block(last))
-		emit_direct(t, last->rip + last->i.length);
+		emit_direct(t, last->rip + last->i.length, JIT_JUMP_INFO(last->rip, 0));
 	emit_slow_paths(t);
 }
 
-static struct jit_block *new_block(unsigned insns, uint64_t gpa, uint64_t gva, uint32_t mode)
+static struct jit_block *new_block(unsigned insns, uint64_t gpa, uint32_t mode)
 {
 	struct jit_block *b = calloc(1, sizeof(*b) + insns * sizeof(b->info[0]));
 
 	if (!b)
 		return NULL;
 	b->gpa = gpa;
-	b->gva = gva;
 	b->mode = mode;
 	b->insns = insns;
 	return b;
 }
 
 /* NULL: the first instruction is not for us, or no memory; the cache was flushed when it is full. */
-struct jit_block *translate(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t mode,
-			    const uint8_t *code, unsigned room, unsigned max_insns)
+struct jit_block *translate(struct jit *j, uint64_t gpa, uint32_t mode, const uint8_t *code,
+			    unsigned room, unsigned max_insns)
 {
 	static __thread struct translation t; /* too large for a stack */
 	struct jit_cache *cache = &j->cache;
@@ -98,10 +113,10 @@ struct jit_block *translate(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t 
 
 	t.j = j;
 	t.count = t.slows = t.exits = 0;
-	analyse_block(&t, code, room, gva, max_insns);
+	analyse_block(&t, code, room, gpa & PAGE_MASK, max_insns);
 	if (!t.count || (t.count == 1 && t.item[0].class == JIT_INTERP))
 		return NULL;
-	b = t.block = new_block(t.count, gpa, gva, mode);
+	b = t.block = new_block(t.count, gpa, mode);
 	if (!b)
 		return NULL;
 	t.e = (struct emit){

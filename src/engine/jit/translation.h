@@ -13,7 +13,7 @@ struct item {
 	struct insn i;
 	enum jit_class class;
 	const uint8_t *bytes;
-	uint64_t rip;
+	uint64_t rip;         /* as offset in the page, as are all code addresses here */
 	bool flags_live_in;  /* flags from before are read by this or a later instruction */
 	uint8_t address_regs; /* bit 0: R10, bit 1: R11 in the memory operand's address */
 	uint8_t data_regs;    /* the same among other register operands */
@@ -41,7 +41,7 @@ struct translation {
 };
 
 /* analyse.c: decodes into t->item, decides what is done with each instruction, and finds live flags. */
-void analyse_block(struct translation *t, const uint8_t *p, unsigned room, uint64_t gva,
+void analyse_block(struct translation *t, const uint8_t *p, unsigned room, uint64_t offset,
 		   unsigned max_insns);
 /* The explicit memory operand that is accessed, or NULL. */
 const ZydisDecodedOperand *memory_operand(const struct item *it);
@@ -79,9 +79,20 @@ void emit_pushf(struct translation *t, const struct item *it);
 void emit_set_interrupt_flag(struct emit *e, unsigned value);
 void emit_sti(struct translation *t);
 
+/* system.c */
+void emit_helper(struct translation *t, const struct item *it);
+void emit_swapgs(struct translation *t);
+
 /* branch.c: ways out of the block. */
+/* reg = gva of what is at an offset from the start of the block's page. */
+void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset);
+/*
+ * Jumps to the gva in h10 by the jump cache. info is a JIT_JUMP_INFO of the instruction, which the
+ * dispatcher needs where the target is not canonical: it faults then, not its target.
+ */
+void emit_lookup(struct jit *j, struct emit *e, uint32_t info);
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit);
-void emit_direct(struct translation *t, uint64_t rip);
+void emit_direct(struct translation *t, uint64_t rip, uint32_t info);
 void emit_branch(struct translation *t, const struct item *it);
 void emit_jump(struct translation *t, const struct item *it);
 void emit_call(struct translation *t, const struct item *it);

@@ -94,6 +94,12 @@ struct fetch_window {
 	const uint8_t *hva;    /* NULL: not RAM */
 };
 
+/* Which addresses were translated by pages larger than 4 KiB. */
+struct x86_large_pages {
+	uint64_t low, high; /* low > high: none */
+	uint64_t bytes;     /* the largest of them */
+};
+
 struct x86_cpu {
 	struct x86_state s;
 
@@ -139,9 +145,9 @@ struct x86_cpu {
 	void *vcpu;                  /* the machine's own */
 
 	struct x86_tlb tlb_set[TLB_SETS];
-	/* How often what was flushed: everything; all but global pages; one page (and its gva). */
-	uint64_t full_flushes, local_flushes, page_flushes, flushed_page;
-	uint64_t large_low, large_high; /* gvas that large pages were used for since the flush */
+	struct x86_large_pages large[2]; /* used since the last full flush, by bit 63 of the address */
+	/* An engine with translations of its own learns what becomes stale; on the vCPU's thread. */
+	void (*on_flush)(struct x86_cpu *c, const struct tlb_flush *f);
 };
 
 /* Power-on (INIT = false) or INIT reset (SDM vol. 3A table 9-1). */
@@ -190,6 +196,13 @@ static inline bool x86_long_mode(const struct x86_cpu *c)
 static inline bool x86_canonical(uint64_t linear)
 {
 	return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
+}
+
+/* True when gpa is in this vCPU's enabled xAPIC page. */
+static inline bool lapic_owns(const struct x86_cpu *c, gpa_t gpa)
+{
+	return (c->s.apic_base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE &&
+	       (gpa.v & ~PAGE_MASK) == (c->s.apic_base & ~PAGE_MASK);
 }
 
 static inline bool x86_v86(const struct x86_cpu *c)

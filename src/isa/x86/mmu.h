@@ -26,6 +26,9 @@ bool mmu_walk(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set
 uint8_t *mmu_translate(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set,
 		       gpa_t *gpa);
 
+/* To be told of each page that an engine puts into tables of its own; page_bytes as in page_walk. */
+void mmu_note_large_page(struct x86_cpu *c, gva_t gva, uint64_t page_bytes);
+
 void mmu_flush_all(struct x86_cpu *c);
 void mmu_flush_page(struct x86_cpu *c, gva_t gva);
 
