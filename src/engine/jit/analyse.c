@@ -81,6 +81,11 @@ bool is_lea_rip(const struct item *it)
 	       it->z.raw.modrm.rm == 5;
 }
 
+static bool is_write_base(const struct insn *i)
+{
+	return i->exec == cpu_wrfsbase || i->exec == cpu_wrgsbase;
+}
+
 /* What the encoder below cannot express goes to the interpreter. */
 static enum jit_class refine(const struct item *it)
 {
@@ -97,6 +102,10 @@ static enum jit_class refine(const struct item *it)
 		if (m->mem.segment == ZYDIS_REGISTER_NONE)
 			return JIT_INTERP;
 	}
+	if (it->class == JIT_BITS && it->i.osz < 4)
+		return JIT_INTERP;
+	if ((it->class == JIT_READ_BASE || is_write_base(&it->i)) && it->i.osz != 8)
+		return JIT_INTERP;
 	if ((it->class == JIT_PUSH || it->class == JIT_POP) && it->i.osz != 8)
 		return JIT_INTERP;
 	if (it->class == JIT_POP && m)
@@ -125,6 +134,8 @@ static bool decode_item(struct translation *t, struct item *it, const uint8_t *p
 	it->class = jit_classify(&it->i, &it->z, it->ops);
 	it->class = refine(it);
 	if (it->i.guard & c->guard_traps)
+		it->class = JIT_INTERP;
+	if (it->class == JIT_READ_BASE && !(c->s.cr4 & CR4_FSGSBASE))
 		it->class = JIT_INTERP;
 	if (it->class >= JIT_CLI && c->cpl)
 		it->class = JIT_INTERP;

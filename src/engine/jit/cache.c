@@ -49,7 +49,7 @@ static unsigned hash_of(uint64_t gpa, uint32_t mode)
 	return (unsigned)(h >> 48) % JIT_HASH;
 }
 
-static struct jit_block **page_list(struct jit *j, uint64_t gpa)
+static struct jit_page_link **page_list(struct jit *j, uint64_t gpa)
 {
 	return &j->cache.page[(gpa >> PAGE_SHIFT) % JIT_HASH];
 }
@@ -61,6 +61,16 @@ struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint32_t mode)
 	while (b && (b->gpa != gpa || b->mode != mode))
 		b = b->next_hash;
 	return b;
+}
+
+static void link_to_page(struct jit *j, struct jit_block *b, struct jit_page_link *link,
+			 uint64_t gpa)
+{
+	struct jit_page_link **list = page_list(j, gpa);
+
+	link->block = b;
+	link->next = *list;
+	*list = link;
 }
 
 void cache_add(struct jit *j, struct jit_block *b)
@@ -76,9 +86,9 @@ void cache_add(struct jit *j, struct jit_block *b)
 	cache->by_address[cache->blocks++] = b;
 	b->next_hash = *slot;
 	*slot = b;
-	slot = page_list(j, b->gpa);
-	b->next_page = *slot;
-	*slot = b;
+	link_to_page(j, b, &b->link[0], b->gpa);
+	if (jit_crosses(b))
+		link_to_page(j, b, &b->link[1], b->second_page);
 }
 
 /* The block whose code contains a host address, dead ones included. */
@@ -100,7 +110,7 @@ struct jit_block *cache_at(struct jit *j, const uint8_t *host)
 
 /* ---- Chaining ---- */
 
-static void set_target(struct jit *j, struct jit_exit *x, const uint8_t *target)
+void cache_set_target(struct jit *j, struct jit_exit *x, const uint8_t *target)
 {
 	const uint8_t *next = x->patch + 4 + (j->cache.exec - j->cache.writable);
 
@@ -109,7 +119,7 @@ static void set_target(struct jit *j, struct jit_exit *x, const uint8_t *target)
 
 void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
 {
-	set_target(j, x, to->chained);
+	cache_set_target(j, x, to->chained);
 	x->to = to;
 	x->next_in = to->incoming;
 	to->incoming = x;
@@ -118,7 +128,7 @@ void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
 static void unchain_incoming(struct jit *j, struct jit_block *b)
 {
 	for (struct jit_exit *x = b->incoming; x; x = x->next_in) {
-		set_target(j, x, x->stub);
+		cache_set_target(j, x, x->stub);
 		x->to = NULL;
 	}
 	b->incoming = NULL;
@@ -172,19 +182,28 @@ static void kill_block(struct jit *j, struct jit_block *b)
 	j->count.invalidated++;
 }
 
+static bool comes_from(const struct jit_block *b, uint64_t gpa)
+{
+	uint64_t frame = gpa >> PAGE_SHIFT;
+
+	return b->gpa >> PAGE_SHIFT == frame || b->second_page >> PAGE_SHIFT == frame;
+}
+
+/* A block of two pages stays in the other page's list, dead, until that is dropped. */
 void cache_drop_page(struct jit *j, uint64_t gpa)
 {
-	struct jit_block **p = page_list(j, gpa);
+	struct jit_page_link **p = page_list(j, gpa);
 
 	while (*p) {
-		struct jit_block *b = *p;
+		struct jit_block *b = (*p)->block;
 
-		if (b->gpa >> PAGE_SHIFT != gpa >> PAGE_SHIFT) {
-			p = &b->next_page;
+		if (!comes_from(b, gpa)) {
+			p = &(*p)->next;
 			continue;
 		}
-		*p = b->next_page;
-		kill_block(j, b);
+		*p = (*p)->next;
+		if (!b->dead)
+			kill_block(j, b);
 	}
 }
 

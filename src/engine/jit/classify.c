@@ -44,17 +44,19 @@ static const struct rule rules[] = {
 	M(STAC, JIT_HELPER_CPL0) M(CLAC, JIT_HELPER_CPL0)
 	/* System instructions that are met all the time. */
 	M(SYSCALL, JIT_HELPER) M(SYSRET, JIT_HELPER_CPL0) M(IRETQ, JIT_HELPER_CPL0)
-	M(SWAPGS, JIT_SWAPGS) M(RDTSC, JIT_HELPER)
+	M(SWAPGS, JIT_SWAPGS) M(RDTSC, JIT_HELPER) M(RDTSCP, JIT_HELPER)
+	M(RDFSBASE, JIT_READ_BASE) M(RDGSBASE, JIT_READ_BASE)
+	M(WRFSBASE, JIT_HELPER) M(WRGSBASE, JIT_HELPER)
 	/* Which bits are reserved is the model's; MM would let misaligned operands cross pages. */
 	M(LDMXCSR, JIT_INTERP) M(VLDMXCSR, JIT_INTERP)
 	/* Whole-state images and exception pointers. */
 	M(FNSTENV, JIT_INTERP) M(FLDENV, JIT_INTERP) M(FNSAVE, JIT_INTERP) M(FRSTOR, JIT_INTERP)
 	M(FXSAVE, JIT_INTERP) M(FXSAVE64, JIT_INTERP) M(FXRSTOR, JIT_INTERP)
-	M(FXRSTOR64, JIT_INTERP) M(XSAVE, JIT_INTERP) M(XSAVE64, JIT_INTERP)
-	M(XSAVEC, JIT_INTERP) M(XSAVEC64, JIT_INTERP) M(XSAVEOPT, JIT_INTERP)
-	M(XSAVEOPT64, JIT_INTERP) M(XSAVES, JIT_INTERP) M(XSAVES64, JIT_INTERP)
-	M(XRSTOR, JIT_INTERP) M(XRSTOR64, JIT_INTERP) M(XRSTORS, JIT_INTERP)
-	M(XRSTORS64, JIT_INTERP)
+	M(FXRSTOR64, JIT_INTERP) M(XSAVE, JIT_HELPER) M(XSAVE64, JIT_HELPER)
+	M(XSAVEC, JIT_HELPER) M(XSAVEC64, JIT_HELPER) M(XSAVEOPT, JIT_HELPER)
+	M(XSAVEOPT64, JIT_HELPER) M(XSAVES, JIT_HELPER_CPL0) M(XSAVES64, JIT_HELPER_CPL0)
+	M(XRSTOR, JIT_HELPER) M(XRSTOR64, JIT_HELPER) M(XRSTORS, JIT_HELPER_CPL0)
+	M(XRSTORS64, JIT_HELPER_CPL0)
 	/* Elements with faults of their own. */
 	M(VMASKMOVPS, JIT_INTERP) M(VMASKMOVPD, JIT_INTERP) M(VPMASKMOVD, JIT_INTERP)
 	M(VPMASKMOVQ, JIT_INTERP) M(VGATHERDPS, JIT_INTERP) M(VGATHERDPD, JIT_INTERP)
@@ -119,6 +121,21 @@ static const struct helper_row helpers[] = {
 	{ flags_stac, helper_stac },
 	{ flags_clac, helper_clac },
 	{ cpu_rdtsc, helper_rdtsc },
+	{ cpu_rdtscp, helper_rdtscp },
+	{ cpu_wrfsbase, helper_wrfsbase },
+	{ cpu_wrgsbase, helper_wrgsbase },
+	{ xsave_xsave, helper_xsave },
+	{ xsave_xsave64, helper_xsave },
+	{ xsave_xsaveopt, helper_xsaveopt },
+	{ xsave_xsaveopt64, helper_xsaveopt },
+	{ xsave_xsavec, helper_xsavec },
+	{ xsave_xsavec64, helper_xsavec },
+	{ xsave_xsaves, helper_xsavec },
+	{ xsave_xsaves64, helper_xsavec },
+	{ xsave_xrstor, helper_xrstor },
+	{ xsave_xrstor64, helper_xrstor },
+	{ xsave_xrstors, helper_xrstors },
+	{ xsave_xrstors64, helper_xrstors },
 	{ string_movs, helper_movs },
 	{ string_stos, helper_stos },
 };
@@ -147,8 +164,9 @@ enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction 
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, init);
-	if (sem_system_form(i) || is_bit_string(i) ||
-	    accesses_memory_with_high_byte(i) || has_segment_operand(i))
+	if (is_bit_string(i))
+		return JIT_BITS;
+	if (sem_system_form(i) || accesses_memory_with_high_byte(i) || has_segment_operand(i))
 		return JIT_INTERP;
 	if (is_string(i)) /* MOVSD is another instruction too */
 		return plain_addresses(i) ? JIT_HELPER : JIT_INTERP;

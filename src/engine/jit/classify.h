@@ -13,11 +13,13 @@ enum jit_class {
 	JIT_PUSH,
 	JIT_POP,
 	JIT_LEAVE,
+	JIT_BITS,
 	JIT_JUMP,
 	JIT_JCC,
 	JIT_CALL,
 	JIT_RET,
 	JIT_PUSHF,
+	JIT_READ_BASE,
 	JIT_HELPER, /* jit_helper_of */
 	JIT_CLI, /* from here on: at CPL 0 */
 	JIT_STI,

@@ -61,9 +61,20 @@ bool helper_popf(struct jit *j);
 bool helper_stac(struct jit *j);
 bool helper_clac(struct jit *j);
 bool helper_rdtsc(struct jit *j);
+bool helper_rdtscp(struct jit *j);
+/* js->work: the operand's value. */
+bool helper_wrfsbase(struct jit *j);
+bool helper_wrgsbase(struct jit *j);
 
 /* strings.c: with 64-bit addresses and DF clear. */
 bool helper_movs(struct jit *j);
 bool helper_stos(struct jit *j);
+
+/* xsave.c: js->work is the linear address of the area. */
+bool helper_xsave(struct jit *j);
+bool helper_xsaveopt(struct jit *j);
+bool helper_xsavec(struct jit *j);
+bool helper_xrstor(struct jit *j);
+bool helper_xrstors(struct jit *j);
 
 #endif

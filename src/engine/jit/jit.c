@@ -115,7 +115,8 @@ static unsigned longest_block(const struct jit *j)
 
 static uint32_t mode_of(const struct jit *j)
 {
-	return (uint32_t)j->c->guard_traps | longest_block(j) << 8 | (uint32_t)j->c->cpl << 16;
+	return (uint32_t)j->c->guard_traps | longest_block(j) << 8 | (uint32_t)j->c->cpl << 16 |
+	       (uint32_t)!!(j->c->s.cr4 & CR4_FSGSBASE) << 18;
 }
 
 /* What translated code does not do at all. */
@@ -161,41 +162,84 @@ static void watch_page(struct jit *j, uint64_t gpa)
 	}
 }
 
+static const uint8_t *fetch(struct jit *j, uint64_t gva, gpa_t *gpa)
+{
+	struct x86_cpu *c = j->c;
+
+	return mmu_translate(c, GVA(gva), ACCESS_EXEC, (unsigned)(c->tlb - c->tlb_set), gpa);
+}
+
+/* The page that follows the one of RIP is still the one that the block's instruction goes on in. */
+static bool second_page_matches(struct jit *j, const struct jit_block *b)
+{
+	gpa_t gpa;
+
+	return !jit_crosses(b) ||
+	       (fetch(j, (j->c->s.rip | PAGE_MASK) + 1, &gpa) && gpa.v == b->second_page);
+}
+
+/* An instruction on two pages becomes a block of its own, translated from a copy. */
+static struct jit_block *translate_crossing(struct jit *j, struct jit_source *from)
+{
+	uint8_t bytes[INSN_MAX_LENGTH];
+	const uint8_t *second;
+	gpa_t gpa;
+
+	second = fetch(j, (j->c->s.rip | PAGE_MASK) + 1, &gpa);
+	if (!second)
+		return NULL;
+	watch_page(j, gpa.v);
+	memcpy(bytes, from->code, from->room);
+	memcpy(bytes + from->room, second, sizeof(bytes) - from->room);
+	from->second_page = gpa.v;
+	from->code = bytes;
+	from->room = sizeof(bytes);
+	return translate(j, from);
+}
+
 /* The block at RIP; NULL: interpret one instruction. Throws what the fetch faults with. */
 static struct jit_block *find_block(struct jit *j)
 {
 	struct x86_cpu *c = j->c;
-	uint64_t rip = c->s.rip;
-	uint32_t mode = mode_of(j);
+	struct jit_source from = { .second_page = JIT_ONE_PAGE, .mode = mode_of(j) };
 	struct jit_block *b;
-	const uint8_t *code;
 	gpa_t gpa;
 
 	/* A fetch that faults takes the time of an instruction, as with the interpreter. */
 	c->sys->loop->clock.virtual_ns += j->counted;
-	if (!x86_canonical(rip))
+	if (!x86_canonical(c->s.rip))
 		x86_raise_gp(c, 0);
-	code = mmu_translate(c, GVA(rip), ACCESS_EXEC, (unsigned)(c->tlb - c->tlb_set), &gpa);
+	from.code = fetch(j, c->s.rip, &gpa);
 	c->sys->loop->clock.virtual_ns -= j->counted;
-	if (!code)
+	if (!from.code)
 		return NULL;
-	b = cache_find(j, gpa.v, mode);
+	b = cache_find(j, gpa.v, from.mode);
 	if (b)
-		return b;
+		return second_page_matches(j, b) ? b : NULL;
 	watch_page(j, gpa.v);
-	return translate(j, gpa.v, mode, code, (unsigned)(PAGE_SIZE - (rip & PAGE_MASK)),
-			 longest_block(j));
+	from.gpa = gpa.v;
+	from.room = (unsigned)(PAGE_SIZE - (gpa.v & PAGE_MASK));
+	from.max_insns = longest_block(j);
+	return translate_wants_more(j, &from) ? translate_crossing(j, &from) : translate(j, &from);
 }
 
 static void remember_jump(struct jit *j, struct jit_block *b)
 {
 	struct x86_cpu *c = j->c;
 	unsigned set = (unsigned)(c->tlb - c->tlb_set);
-	struct page_walk w;
+	struct page_walk w, w2;
 	uint32_t error;
 
-	if (mmu_walk(c, GVA(c->s.rip), ACCESS_EXEC, set, true, &w, &error))
-		table_remember_jump(table_of(j, set), c->s.rip, b->code, w.global);
+	if (!mmu_walk(c, GVA(c->s.rip), ACCESS_EXEC, set, true, &w, &error))
+		return;
+	if (jit_crosses(b)) {
+		uint64_t next = (c->s.rip | PAGE_MASK) + 1;
+
+		if (!mmu_walk(c, GVA(next), ACCESS_EXEC, set, true, &w2, &error))
+			return;
+		table_remember_page(table_of(j, set), next, w2.global);
+	}
+	table_remember_jump(table_of(j, set), c->s.rip, b->code, w.global);
 }
 
 /* ---- Running ---- */
@@ -349,6 +393,15 @@ static bool chainable(const struct jit *j, const struct jit_exit *x, const struc
 	       !from->dead && j->notes_seen == j->c->sys->ram->code.notes;
 }
 
+/* A block of two pages must be found anew after flushes of either: by way of the jump cache. */
+static void chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
+{
+	if (!jit_crosses(to))
+		cache_chain(j, x, to);
+	else if (emit_lookup_trampoline(j, x))
+		j->jump_wanted = true;
+}
+
 /* One step of the dispatcher; c->unwind is armed. */
 static void dispatch(struct jit *j)
 {
@@ -374,7 +427,7 @@ static void dispatch(struct jit *j)
 		return;
 	}
 	if (from && chainable(j, from, b))
-		cache_chain(j, from, b);
+		chain(j, from, b);
 	if (j->jump_wanted)
 		remember_jump(j, b);
 	j->jump_wanted = false;
@@ -505,6 +558,8 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 		return lm_err_errno(err, -errno, "cannot map the poll page");
 	j->js->poll = (uint64_t)j->poll_page;
 	j->js->jump_mask = JIT_JUMP_BITS;
+	j->js->mask31 = 31;
+	j->js->mask63 = 63;
 	j->js->host_mxcsr = MXCSR_DEFAULT;
 	stubs_emit(j);
 	faults_install();

@@ -39,13 +39,15 @@ struct jit_state {
 	uint64_t system_flags;   /* RFLAGS without status flags and IF */
 	uint64_t sti_poll;       /* what STI reads first: not readable when an interrupt waits */
 	uint64_t work;           /* scratch of one instruction */
+	uint64_t mask31, mask63; /* PEXT masks: the bits of a bit's number in a word */
 	uint32_t host_mxcsr, mxcsr; /* the guest's outside translated code */
 	uint8_t interrupt_flag;  /* RFLAGS.IF, 0 or 1 */
 	uint8_t ymm[16][32] __attribute__((aligned(64))); /* outside translated code */
+	uint8_t xsave[832] __attribute__((aligned(64)));  /* an image in the making */
 };
 
-#define JIT_JUMP_ENTRIES 4096u
-#define JIT_JUMP_BITS    UINT64_C(0x71ff) /* of an address: they choose its entry */
+#define JIT_JUMP_ENTRIES 16384u
+#define JIT_JUMP_BITS    UINT64_C(0x3fff) /* of an address: they choose its entry */
 
 /* Indirect jumps by guest-virtual address. */
 struct jit_jumps {
@@ -125,17 +127,34 @@ struct jit_insn_info {
  * Position-independent: the same block serves every address at which its page is mapped. `code` expects
  * that address in r10; `chained` is for jumps from the same page.
  */
+struct jit_block;
+
+/* A block among those of a page that its code comes from. */
+struct jit_page_link {
+	struct jit_block *block;
+	struct jit_page_link *next;
+};
+
 struct jit_block {
 	uint64_t gpa;
+	uint64_t second_page; /* gpa, when its one instruction goes on there; else JIT_ONE_PAGE */
 	uint32_t mode;
 	uint32_t insns;
 	uint8_t *code, *chained, *code_end; /* executable addresses */
-	struct jit_block *next_hash, *next_page;
+	struct jit_block *next_hash;
+	struct jit_page_link link[2];
 	struct jit_exit exit[2];
 	struct jit_exit *incoming;
 	bool dead;
 	struct jit_insn_info info[]; /* insns entries, in order */
 };
+
+#define JIT_ONE_PAGE UINT64_MAX
+
+static inline bool jit_crosses(const struct jit_block *b)
+{
+	return b->second_page != JIT_ONE_PAGE;
+}
 
 #define JIT_HASH 65536u
 
@@ -143,7 +162,7 @@ struct jit_cache {
 	uint8_t *writable, *exec;
 	size_t size, used;
 	struct jit_block *hash[JIT_HASH];
-	struct jit_block *page[JIT_HASH]; /* by frame */
+	struct jit_page_link *page[JIT_HASH]; /* by frame */
 	struct jit_block **by_address;    /* in order of code */
 	size_t blocks, blocks_room;
 	uint8_t *common_end;              /* executable: blocks start here */
@@ -185,6 +204,7 @@ struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint32_t mode);
 void cache_add(struct jit *j, struct jit_block *b);
 struct jit_block *cache_at(struct jit *j, const uint8_t *host);
 void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to);
+void cache_set_target(struct jit *j, struct jit_exit *x, const uint8_t *target);
 void cache_drop_page(struct jit *j, uint64_t gpa);
 void cache_flush(struct jit *j);
 
@@ -198,6 +218,8 @@ void tables_flush_range(struct jit *j, uint64_t gva, uint64_t bytes);
 void tables_switch(struct jit *j, uint16_t pcid, bool keep);
 void tables_forget_jumps(struct jit *j);
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global);
+/* A remembered block depends on another page as well. */
+void table_remember_page(struct jit_table *t, uint64_t gva, bool global);
 /* The addend for an access in the current TLB set, filling the entry; 0: fault, device, code page. */
 uint64_t table_fill(struct jit *j, uint64_t gva, bool write);
 /* The same without filling; for a table's own accesses. */
@@ -206,9 +228,23 @@ static inline uint64_t table_entry(const struct jit_table *t, uint64_t gva, bool
 	return ((const uint64_t *)t->base)[(gva << 16 >> 28) | (uint64_t)write << JIT_WRITE_BIT];
 }
 
-/* translate.c: code is at gpa; room: bytes up to the end of its page. */
-struct jit_block *translate(struct jit *j, uint64_t gpa, uint32_t mode, const uint8_t *code,
-			    unsigned room, unsigned max_insns);
+/* translate.c */
+
+/* What to translate. */
+struct jit_source {
+	uint64_t gpa;
+	uint64_t second_page; /* as in struct jit_block */
+	uint32_t mode;
+	const uint8_t *code;
+	unsigned room;        /* bytes of code: to the end of the page, or of both pages' copy */
+	unsigned max_insns;
+};
+
+struct jit_block *translate(struct jit *j, const struct jit_source *from);
+/* The instruction at the source is cut off by the end of its page. */
+bool translate_wants_more(struct jit *j, const struct jit_source *from);
+/* Sends a chainable exit to where its target is looked up each time; false: no room. */
+bool emit_lookup_trampoline(struct jit *j, struct jit_exit *x);
 
 /* stubs.c */
 void stubs_emit(struct jit *j);

@@ -1,5 +1,5 @@
 /*
- * System calls, returns from them and from interrupts, and flags, in the cases that operating systems
+ * System calls, returns from them and from interrupts, flags, segment bases and time, in the cases that operating systems
  * meet all the time; the interpreter has all others (sem/syscall.c, sem/interrupt.c, sem/sysflags.c).
  * Helpers; see helper.h.
  */
@@ -183,6 +183,8 @@ bool helper_iret(struct jit *j)
 	cpl = SEL_RPL(frame[1]);
 	if (frame[2] & (FLAG_TF | FLAG_DF | FLAG_NT) || (cpl != 0 && cpl != 3))
 		return false;
+	if (frame[2] & FLAG_RF && j->counted) /* whoever compares engines sees it */
+		return false;
 	flags = (flags_image(js) & ~loadable) | (frame[2] & loadable);
 	if (!x86_canonical(frame[0]) || !may_load_flags(j, flags, cpl) ||
 	    !code_segment(j, frame[1], &code) || !stack_segment(j, frame[4], cpl, &stack) ||
@@ -242,9 +244,33 @@ bool helper_clac(struct jit *j)
 	return set_ac(j, 0);
 }
 
+/* ---- FS and GS base ---- */
+
+static bool write_base(struct jit *j, unsigned seg)
+{
+	struct jit_state *js = j->js;
+
+	if (!(j->c->s.cr4 & CR4_FSGSBASE) || !x86_canonical(js->work))
+		return false;
+	js->seg_base[seg] = js->work;
+	j->c->s.seg[seg].base = js->work;
+	js->rip += helper_length(js);
+	return true;
+}
+
+bool helper_wrfsbase(struct jit *j)
+{
+	return write_base(j, FS);
+}
+
+bool helper_wrgsbase(struct jit *j)
+{
+	return write_base(j, GS);
+}
+
 /* ---- RDTSC: as x86_tsc ---- */
 
-bool helper_rdtsc(struct jit *j)
+static bool read_tsc(struct jit *j)
 {
 	const struct x86_cpu *c = j->c;
 	const struct lm_clock *clock = &c->sys->loop->clock;
@@ -252,7 +278,8 @@ bool helper_rdtsc(struct jit *j)
 	struct timespec now;
 	uint64_t tsc;
 
-	if (clock->is_virtual || c->sys->tsc_hz != (uint64_t)CLOCK_NS_PER_S || (c->s.cr4 & CR4_TSD && c->cpl))
+	if (clock->is_virtual || c->sys->tsc_hz != (uint64_t)CLOCK_NS_PER_S ||
+	    (c->s.cr4 & CR4_TSD && c->cpl))
 		return false;
 	clock_gettime(CLOCK_MONOTONIC, &now); /* reads the vDSO */
 	tsc = (uint64_t)(now.tv_sec * CLOCK_NS_PER_S + now.tv_nsec - clock->base_ns) +
@@ -260,5 +287,18 @@ bool helper_rdtsc(struct jit *j)
 	js->gpr[RAX] = (uint32_t)tsc;
 	js->gpr[RDX] = tsc >> 32;
 	js->rip += helper_length(js);
+	return true;
+}
+
+bool helper_rdtsc(struct jit *j)
+{
+	return read_tsc(j);
+}
+
+bool helper_rdtscp(struct jit *j)
+{
+	if (!read_tsc(j))
+		return false;
+	j->js->gpr[RCX] = (uint32_t)j->c->s.tsc_aux;
 	return true;
 }

@@ -187,7 +187,7 @@ static void emit_helper_call(struct jit *j, struct emit *e)
 			emit_load_gs(e, r, JS_GPR(r));
 	emit_load_gs(e, RSP, JS_GPR(RSP));
 	emit_load_gs(e, H10, JS(rip));
-	emit_lookup(j, e, JIT_JUMP_INFO(0, 0)); /* helpers go to canonical addresses only */
+	emit_lookup(j, e, JIT_JUMP_INFO(0, 0)); /* helpers go on at canonical addresses only */
 
 	patch_here(e, failed);
 	emit_mov_imm(e, H11, JIT_EXIT_INTERP);

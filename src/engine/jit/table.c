@@ -126,7 +126,7 @@ static void forget_jumps(struct jit_table *t)
 /* The entry that PEXT with JIT_JUMP_BITS finds. */
 static unsigned jump_index(uint64_t gva)
 {
-	return (gva & 0x1ff) | (gva >> 12 & 7) << 9;
+	return gva & JIT_JUMP_BITS;
 }
 
 static uint64_t page_bit(uint64_t gva)
@@ -145,6 +145,11 @@ void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host,
 		t->jump_log[t->jump_count++] = (uint16_t)n;
 	jumps->tag[n] = -gva;
 	jumps->host[n] = (uint64_t)host;
+	table_remember_page(t, gva, global);
+}
+
+void table_remember_page(struct jit_table *t, uint64_t gva, bool global)
+{
 	t->jump_pages |= page_bit(gva);
 	t->local_jumps |= !global;
 }

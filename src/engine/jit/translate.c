@@ -61,6 +61,12 @@ static void emit_item(struct translation *t, const struct item *it)
 	case JIT_SWAPGS:
 		emit_swapgs(t);
 		break;
+	case JIT_BITS:
+		emit_bit_string(t, it);
+		break;
+	case JIT_READ_BASE:
+		emit_read_base(t, it);
+		break;
 	case JIT_HELPER:
 	case JIT_HELPER_CPL0:
 		emit_helper(t, it);
@@ -91,49 +97,87 @@ static void emit_block(struct translation *t)
 	emit_slow_paths(t);
 }
 
-static struct jit_block *new_block(unsigned insns, uint64_t gpa, uint32_t mode)
+static struct jit_block *new_block(unsigned insns, const struct jit_source *from)
 {
 	struct jit_block *b = calloc(1, sizeof(*b) + insns * sizeof(b->info[0]));
 
 	if (!b)
 		return NULL;
-	b->gpa = gpa;
-	b->mode = mode;
+	b->gpa = from->gpa;
+	b->second_page = from->second_page;
+	b->mode = from->mode;
 	b->insns = insns;
 	return b;
 }
 
-/* NULL: the first instruction is not for us, or no memory; the cache was flushed when it is full. */
-struct jit_block *translate(struct jit *j, uint64_t gpa, uint32_t mode, const uint8_t *code,
-			    unsigned room, unsigned max_insns)
+static struct emit emit_at_end(const struct jit_cache *cache)
 {
-	static __thread struct translation t; /* too large for a stack */
-	struct jit_cache *cache = &j->cache;
-	struct jit_block *b;
-
-	t.j = j;
-	t.count = t.slows = t.exits = 0;
-	analyse_block(&t, code, room, gpa & PAGE_MASK, max_insns);
-	if (!t.count || (t.count == 1 && t.item[0].class == JIT_INTERP))
-		return NULL;
-	b = t.block = new_block(t.count, gpa, mode);
-	if (!b)
-		return NULL;
-	t.e = (struct emit){
+	return (struct emit){
 		.p = cache->writable + cache->used,
 		.end = cache->writable + cache->size,
 		.to_exec = cache->exec - cache->writable,
 	};
-	b->code = t.e.p + t.e.to_exec;
-	emit_block(&t);
-	if (t.e.full) {
+}
+
+static void take_emitted(struct jit_cache *cache, const struct emit *e)
+{
+	cache->used = (size_t)(e->p - cache->writable + 15) & ~(size_t)15;
+}
+
+static __thread struct translation translation; /* too large for a stack */
+
+static struct translation *analyse(struct jit *j, const struct jit_source *from)
+{
+	struct translation *t = &translation;
+
+	t->j = j;
+	t->count = t->slows = t->exits = 0;
+	analyse_block(t, from->code, from->room, from->gpa & PAGE_MASK,
+		      from->second_page == JIT_ONE_PAGE ? from->max_insns : 1);
+	return t;
+}
+
+bool translate_wants_more(struct jit *j, const struct jit_source *from)
+{
+	return from->room < INSN_MAX_LENGTH && !analyse(j, from)->count;
+}
+
+/* NULL: the first instruction is not for us, or no memory; the cache was flushed when it is full. */
+struct jit_block *translate(struct jit *j, const struct jit_source *from)
+{
+	struct translation *t = analyse(j, from);
+	struct jit_cache *cache = &j->cache;
+	struct jit_block *b;
+
+	if (!t->count || (t->count == 1 && t->item[0].class == JIT_INTERP))
+		return NULL;
+	b = t->block = new_block(t->count, from);
+	if (!b)
+		return NULL;
+	t->e = emit_at_end(cache);
+	b->code = t->e.p + t->e.to_exec;
+	emit_block(t);
+	if (t->e.full) {
 		free(b);
 		cache_flush(j);
 		return NULL;
 	}
-	b->code_end = t.e.p + t.e.to_exec;
-	cache->used = (size_t)(t.e.p - cache->writable + 15) & ~(size_t)15;
+	b->code_end = t->e.p + t->e.to_exec;
+	take_emitted(cache, &t->e);
 	cache_add(j, b);
 	j->count.blocks++;
 	return b;
+}
+
+bool emit_lookup_trampoline(struct jit *j, struct jit_exit *x)
+{
+	struct emit e = emit_at_end(&j->cache);
+
+	emit_page_relative(&e, H10, x->offset);
+	emit_lookup(j, &e, JIT_JUMP_INFO(0, 0)); /* the target is canonical: it was there */
+	if (e.full)
+		return false;
+	cache_set_target(j, x, j->cache.exec + j->cache.used);
+	take_emitted(&j->cache, &e);
+	return true;
 }

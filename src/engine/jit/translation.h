@@ -82,6 +82,10 @@ void emit_sti(struct translation *t);
 /* system.c */
 void emit_helper(struct translation *t, const struct item *it);
 void emit_swapgs(struct translation *t);
+void emit_read_base(struct translation *t, const struct item *it);
+
+/* bits.c */
+void emit_bit_string(struct translation *t, const struct item *it);
 
 /* branch.c: ways out of the block. */
 /* reg = gva of what is at an offset from the start of the block's page. */
