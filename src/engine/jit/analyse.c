@@ -116,6 +116,108 @@ static enum jit_class refine(const struct item *it)
 	return it->class;
 }
 
+/* Legacy SSE with a 16-byte operand faults when misaligned, except for these. */
+static bool is_unaligned_form(const struct item *it)
+{
+	switch (it->z.mnemonic) {
+	case ZYDIS_MNEMONIC_MOVUPS:
+	case ZYDIS_MNEMONIC_MOVUPD:
+	case ZYDIS_MNEMONIC_MOVDQU:
+	case ZYDIS_MNEMONIC_LDDQU:
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRM:
+	case ZYDIS_MNEMONIC_PCMPISTRI:
+	case ZYDIS_MNEMONIC_PCMPISTRM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The host's own #GP for a misaligned operand serves, since host pages are congruent to the guest's. */
+static bool must_be_aligned(const struct item *it, unsigned size)
+{
+	switch (it->z.mnemonic) {
+	case ZYDIS_MNEMONIC_CMPXCHG16B:
+	case ZYDIS_MNEMONIC_VMOVAPS:
+	case ZYDIS_MNEMONIC_VMOVAPD:
+	case ZYDIS_MNEMONIC_VMOVDQA:
+	case ZYDIS_MNEMONIC_VMOVNTPS:
+	case ZYDIS_MNEMONIC_VMOVNTPD:
+	case ZYDIS_MNEMONIC_VMOVNTDQ:
+	case ZYDIS_MNEMONIC_VMOVNTDQA:
+		return true;
+	default:
+		return size == 16 && !it->i.vex && it->i.guard & GUARD_SSE && !is_unaligned_form(it);
+	}
+}
+
+static bool in_memory(unsigned reg)
+{
+	return reg == R10 || reg == R11;
+}
+
+#define FARTHEST 0x7fff0000 /* of a displacement, so that small changes still fit */
+
+/* A sum of 64-bit registers, of which one at most lives in memory, and a constant. */
+static bool is_plain(const struct item *it)
+{
+	const struct insn *i = &it->i;
+
+	if (!(it->z.attributes & ZYDIS_ATTRIB_HAS_MODRM) || i->asz != 8 || i->seg >= FS)
+		return false;
+	if (in_memory(i->base) && in_memory(i->index) && i->base != i->index)
+		return false;
+	return i->disp > -FARTHEST && i->disp < FARTHEST;
+}
+
+static void find_operand(struct item *it, const ZydisDecodedOperand *m)
+{
+	struct access *a = &it->access;
+
+	a->size = m->size / 8;
+	a->write = m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+	a->aligned = must_be_aligned(it, a->size);
+	a->plain = is_plain(it);
+	if (a->plain)
+		a->guest = (struct place){ it->i.base, it->i.index, it->i.scale,
+					   (int32_t)it->i.disp };
+}
+
+static void find_on_stack(struct item *it, unsigned base, int32_t disp, bool write)
+{
+	it->access = (struct access){ .guest = at_base(base, disp), .size = 8, .plain = true,
+				      .write = write, .group = NO_GROUP };
+}
+
+static void find_access(struct item *it)
+{
+	const ZydisDecodedOperand *m = memory_operand(it);
+
+	it->access = (struct access){ .group = NO_GROUP };
+	switch (it->class) {
+	case JIT_COPY:
+	case JIT_JUMP:
+		if (m)
+			find_operand(it, m);
+		break;
+	case JIT_PUSH:
+	case JIT_CALL:
+	case JIT_PUSHF:
+		find_on_stack(it, RSP, -8, true);
+		break;
+	case JIT_POP:
+	case JIT_RET:
+		find_on_stack(it, RSP, 0, false);
+		break;
+	case JIT_LEAVE:
+		find_on_stack(it, RBP, 0, false);
+		break;
+	default:
+		break;
+	}
+}
+
 static bool decode_item(struct translation *t, struct item *it, const uint8_t *p, unsigned room,
 			uint64_t rip)
 {
@@ -139,6 +241,7 @@ static bool decode_item(struct translation *t, struct item *it, const uint8_t *p
 		it->class = JIT_INTERP;
 	if (it->class >= JIT_CLI && c->cpl)
 		it->class = JIT_INTERP;
+	find_access(it);
 	return true;
 }
 

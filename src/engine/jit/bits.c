@@ -59,10 +59,11 @@ void emit_bit_string(struct translation *t, const struct item *it)
 	bool write = m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 	unsigned reg = it->i.op[1].reg;
 
+	scratch_free_all(t);
 	emit_address(t, it, m);
 	emit_word_address(t, it, reg);
 	emit_segment(t, m);
-	emit_translate(t, it->i.osz, write, it->flags_live_in, false);
+	emit_translate(t, it, it->i.osz, write);
 	emit_bit_number(t, it, reg);
 	if (it->i.lock)
 		emit_u8(e, 0xf0);

@@ -6,7 +6,7 @@
 void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset)
 {
 	emit_load_gs(e, reg, JS(page_base));
-	emit_lea(e, reg, reg, (int32_t)offset);
+	emit_add(e, reg, (int32_t)offset);
 }
 
 /* Offset of the jump cache from GS base. */
@@ -95,11 +95,10 @@ static void emit_indirect_target(struct translation *t, const struct item *it)
 	struct emit *e = &t->e;
 	const ZydisDecodedOperand *m = memory_operand(it);
 
+	if (!m)
+		scratch_free_all(t);
 	if (m) {
-		emit_address(t, it, m);
-		emit_segment(t, m);
-		emit_translate(t, 8, false, it->flags_live_in, false);
-		emit_load_h10(e, H10);
+		emit_load(e, H10, emit_read_operand(t, it, m));
 	} else if (it->data_regs) {
 		emit_load_gs(e, H10, reg_slot(it->data_regs));
 	} else {
@@ -127,10 +126,7 @@ void emit_call(struct translation *t, const struct item *it)
 		emit_indirect_target(t, it);
 		emit_store_gs(e, H10, JS(call_target));
 	}
-	emit_stack_write(t, it);
-	emit_page_relative(e, H11, it->rip + it->i.length);
-	emit_store_h10(e, H11);
-	emit_lea(e, RSP, RSP, -8);
+	emit_push_address(t, it, it->rip + it->i.length);
 	if (direct) {
 		emit_direct(t, relative_target(it), info);
 		return;
@@ -144,9 +140,7 @@ void emit_ret(struct translation *t, const struct item *it)
 	struct emit *e = &t->e;
 	unsigned released = it->i.op_count ? it->i.imm & 0xffff : 0;
 
-	emit_mov(e, H10, RSP);
-	emit_translate(t, 8, false, it->flags_live_in, false);
-	emit_load_h10(e, H10);
-	emit_lea(e, RSP, RSP, 8 + (int32_t)released);
+	emit_load(e, H10, emit_access(t, it, NULL));
+	emit_add(e, RSP, 8 + (int32_t)released);
 	emit_lookup(t->j, e, JIT_JUMP_INFO(it->rip, 8 + (int32_t)released));
 }

@@ -1,4 +1,4 @@
-/* Copied instructions: the guest's own, with [r10] for the memory operand. */
+/* Copied instructions: the guest's own, with a memory operand that is the host's. */
 #include "engine/jit/translation.h"
 
 static bool is_kept_prefix(uint8_t b)
@@ -25,10 +25,10 @@ static bool reg_is_operand(const struct item *it)
 	return false;
 }
 
-/* The register number of a data operand R10 or R11 becomes H11, into which it was loaded. */
-static unsigned moved(unsigned reg)
+/* A data operand R10 or R11 was loaded into a scratch register. */
+static unsigned moved(unsigned reg, unsigned data)
 {
-	return reg == R10 ? H11 : reg;
+	return reg == R10 || reg == R11 ? data : reg;
 }
 
 static void emit_tail(struct translation *t, const struct item *it)
@@ -39,7 +39,7 @@ static void emit_tail(struct translation *t, const struct item *it)
 	emit_bytes(&t->e, it->bytes + end, it->i.length - end);
 }
 
-static void emit_legacy_with_h10(struct translation *t, const struct item *it)
+static void emit_legacy(struct translation *t, const struct item *it, struct place m, unsigned data)
 {
 	struct emit *e = &t->e;
 	unsigned n = skip_prefixes(t, it);
@@ -50,10 +50,10 @@ static void emit_legacy_with_h10(struct translation *t, const struct item *it)
 	if (has_rex)
 		n++;
 	if (it->data_regs && reg_is_operand(it))
-		reg = moved(reg);
-	emit_u8(e, 0x41 | w << 3 | (reg >> 3) << 2); /* B: r10 */
+		reg = moved(reg, data);
+	emit_u8(e, rex_place(w, reg, m));
 	emit_bytes(e, it->bytes + n, it->z.raw.modrm.offset - n);
-	emit_u8(e, modrm(0, reg, H10));
+	emit_place(e, reg, m);
 	emit_tail(t, it);
 }
 
@@ -75,7 +75,7 @@ static struct vex_fields vex_fields(const uint8_t *p)
 	return f;
 }
 
-static void emit_vex_with_h10(struct translation *t, const struct item *it)
+static void emit_vex(struct translation *t, const struct item *it, struct place m, unsigned data)
 {
 	struct emit *e = &t->e;
 	unsigned n = skip_prefixes(t, it);
@@ -84,79 +84,47 @@ static void emit_vex_with_h10(struct translation *t, const struct item *it)
 
 	if (it->data_regs) {
 		if (reg_is_operand(it))
-			reg = moved(reg);
-		f.vvvv = moved(f.vvvv);
+			reg = moved(reg, data);
+		f.vvvv = moved(f.vvvv, data);
 	}
 	emit_u8(e, 0xc4);
-	emit_u8(e, (reg & 8 ? 0u : 0x80u) | 0x40u | f.map); /* X clear, B set: r10 */
+	emit_u8(e, (unsigned)(~rex_place(false, reg, m) & 7) << 5 | f.map); /* R, X, B inverted */
 	emit_u8(e, f.w << 7 | (~f.vvvv & 15u) << 3 | f.l_pp);
 	n += f.size;
 	emit_bytes(e, it->bytes + n, it->z.raw.modrm.offset - n);
-	emit_u8(e, modrm(0, reg, H10));
+	emit_place(e, reg, m);
 	emit_tail(t, it);
 }
 
 /* MOV AL/eAX/rAX with a 64-bit offset: the ordinary MOV instead. */
-static void emit_moffs_with_h10(struct translation *t, const struct item *it)
+static void emit_moffs(struct translation *t, const struct item *it, struct place m)
 {
 	struct emit *e = &t->e;
 	unsigned n = skip_prefixes(t, it);
 	unsigned w = (it->bytes[n] & 0xf8) == 0x48;
 	static const uint8_t opcode[4] = { 0x8a, 0x8b, 0x88, 0x89 };
 
-	emit_u8(e, 0x41 | w << 3);
+	emit_u8(e, rex_place(w, RAX, m));
 	emit_u8(e, opcode[it->z.opcode & 3]);
-	emit_u8(e, modrm(0, RAX, H10));
+	emit_place(e, RAX, m);
 }
 
-static bool is_aligned_form(const struct item *it, unsigned size)
-{
-	return size == 16 && !it->i.vex && it->i.guard & GUARD_SSE;
-}
-
-/*
- * Legacy SSE with a 16-byte operand faults when misaligned (the host's own #GP, since pages are
- * congruent), except for the MOVU forms.
- */
-static bool cannot_cross(const struct item *it, unsigned size)
-{
-	switch (it->z.mnemonic) {
-	case ZYDIS_MNEMONIC_CMPXCHG16B:
-		return true;
-	case ZYDIS_MNEMONIC_MOVUPS:
-	case ZYDIS_MNEMONIC_MOVUPD:
-	case ZYDIS_MNEMONIC_MOVDQU:
-	case ZYDIS_MNEMONIC_LDDQU:
-	case ZYDIS_MNEMONIC_PCMPESTRI:
-	case ZYDIS_MNEMONIC_PCMPESTRM:
-	case ZYDIS_MNEMONIC_PCMPISTRI:
-	case ZYDIS_MNEMONIC_PCMPISTRM:
-		return false;
-	default:
-		return is_aligned_form(it, size);
-	}
-}
-
-static void emit_copy_with_memory(struct translation *t, const struct item *it,
-				  const ZydisDecodedOperand *m)
+static void emit_copy_with_memory(struct translation *t, const struct item *it)
 {
 	struct emit *e = &t->e;
-	unsigned size = m->size / 8;
-	bool write = m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+	unsigned data = NO_REG;
+	struct place m = emit_access(t, it, it->data_regs ? &data : NULL);
 
-	emit_address(t, it, m);
-	emit_segment(t, m);
-	emit_translate(t, size, write, it->flags_live_in, cannot_cross(it, size));
 	if (it->data_regs)
-		emit_load_gs(e, H11, reg_slot(it->data_regs));
+		emit_load_gs(e, data, reg_slot(it->data_regs));
 	if (!(it->z.attributes & ZYDIS_ATTRIB_HAS_MODRM))
-		emit_moffs_with_h10(t, it);
+		emit_moffs(t, it, m);
 	else if (it->i.vex)
-		emit_vex_with_h10(t, it);
+		emit_vex(t, it, m, data);
 	else
-		emit_legacy_with_h10(t, it);
+		emit_legacy(t, it, m, data);
 	if (it->written_regs)
-		emit_store_gs(e, H11, reg_slot(it->written_regs));
+		emit_store_gs(e, data, reg_slot(it->written_regs));
 }
 
 /* LEA of a RIP-relative address; R10 or R11 is stored by the caller. */
@@ -177,13 +145,16 @@ static bool emit_lea_rip(struct translation *t, const struct item *it)
 
 void emit_copy(struct translation *t, const struct item *it)
 {
-	const ZydisDecodedOperand *m = memory_operand(it);
 	uint8_t used = it->data_regs | it->address_regs; /* addresses: LEA */
 
-	if (m) {
-		emit_copy_with_memory(t, it, m);
+	if (it->access.size) {
+		emit_copy_with_memory(t, it);
 		return;
 	}
+	if (used & 1)
+		scratch_free(t, H10);
+	if (used & 2)
+		scratch_free(t, H11);
 	if (used & 1)
 		emit_load_gs(&t->e, H10, JS_GPR(10));
 	if (used & 2)

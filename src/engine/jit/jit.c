@@ -201,7 +201,10 @@ static struct jit_block *translate_crossing(struct jit *j, struct jit_source *fr
 static struct jit_block *find_block(struct jit *j)
 {
 	struct x86_cpu *c = j->c;
-	struct jit_source from = { .second_page = JIT_ONE_PAGE, .mode = mode_of(j) };
+	struct jit_source from = {
+		.second_page = JIT_ONE_PAGE,
+		.mode = mode_of(j) | (j->ungrouped ? JIT_MODE_UNGROUPED : 0),
+	};
 	struct jit_block *b;
 	gpa_t gpa;
 
@@ -340,13 +343,14 @@ static void after_exit(struct jit *j)
 		break;
 	default:
 		j->last_exit = (struct jit_exit *)exit;
+		j->ungrouped = j->last_exit->ungrouped;
 		break;
 	}
 }
 
 static void interpret_one(struct jit *j)
 {
-	j->interpret = false;
+	j->interpret = j->ungrouped = false;
 	j->last_exit = NULL;
 	j->count.interp_steps++;
 	if (j->counted)
@@ -363,7 +367,7 @@ static unsigned executed(const struct jit *j, const struct jit_block *b)
 
 	if (j->js->exit == JIT_EXIT_LOOKUP) /* not canonical: the jump faults itself, see undo_jump */
 		return b->insns - !x86_canonical(j->js->rip);
-	if (j->js->exit > JIT_EXIT_FAULT)
+	if (j->js->exit > JIT_EXIT_FAULT && !((const struct jit_exit *)j->js->exit)->ungrouped)
 		return b->insns;
 	while (n < b->insns && (b->gpa & PAGE_MASK) + b->info[n].guest != (j->js->rip & PAGE_MASK))
 		n++;
@@ -388,8 +392,9 @@ static void run_counted(struct jit *j, struct jit_block *b)
 static bool chainable(const struct jit *j, const struct jit_exit *x, const struct jit_block *to)
 {
 	const struct jit_block *from = x->from;
+	uint32_t mode = (from->mode & ~JIT_MODE_UNGROUPED) | (x->ungrouped ? JIT_MODE_UNGROUPED : 0);
 
-	return !x->to && (from->gpa & ~PAGE_MASK) + x->offset == to->gpa && from->mode == to->mode &&
+	return !x->to && (from->gpa & ~PAGE_MASK) + x->offset == to->gpa && mode == to->mode &&
 	       !from->dead && j->notes_seen == j->c->sys->ram->code.notes;
 }
 
@@ -418,6 +423,7 @@ static void dispatch(struct jit *j)
 	from = j->last_exit;
 	j->last_exit = NULL;
 	b = find_block(j);
+	j->ungrouped = false;
 	if (!b) {
 		interpret_one(j);
 		return;
@@ -504,6 +510,16 @@ static enum exit_reason jit_run(struct x86_cpu *c, uint64_t max_insns)
 
 /* ---- The engine ---- */
 
+/* AMD before Zen 3 executes PEXT as microcode. LAMINA_JIT_PEXT=0 or 1 decides for tests. */
+static bool has_slow_pext(void)
+{
+	const char *choice = getenv("LAMINA_JIT_PEXT");
+
+	if (choice)
+		return choice[0] == '0';
+	return __builtin_cpu_is("znver1") || __builtin_cpu_is("znver2");
+}
+
 static int jit_probe(struct lm_err *err)
 {
 	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2"))
@@ -560,6 +576,8 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 	j->js->jump_mask = JIT_JUMP_BITS;
 	j->js->mask31 = 31;
 	j->js->mask63 = 63;
+	j->js->index_mask = JIT_INDEX_MASK;
+	j->slow_pext = has_slow_pext();
 	j->js->host_mxcsr = MXCSR_DEFAULT;
 	stubs_emit(j);
 	faults_install();

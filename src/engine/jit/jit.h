@@ -40,6 +40,9 @@ struct jit_state {
 	uint64_t sti_poll;       /* what STI reads first: not readable when an interrupt waits */
 	uint64_t work;           /* scratch of one instruction */
 	uint64_t mask31, mask63; /* PEXT masks: the bits of a bit's number in a word */
+	uint64_t kept;           /* a scratch register during a slow path */
+	uint64_t index_mask;     /* PEXT mask: the bits of an address that are its table index */
+	uint64_t addend[8];      /* JIT_GROUPS; of the block's groups whose addend left its register */
 	uint32_t host_mxcsr, mxcsr; /* the guest's outside translated code */
 	uint8_t interrupt_flag;  /* RFLAGS.IF, 0 or 1 */
 	uint8_t ymm[16][32] __attribute__((aligned(64))); /* outside translated code */
@@ -62,6 +65,8 @@ struct jit_jumps {
 #define JS(field)     ((int32_t)offsetof(struct jit_state, field) - 4096)
 #define JS_GPR(n)     ((int32_t)(offsetof(struct jit_state, gpr) + 8 * (n)) - 4096)
 
+#define JS_ADDEND(n)  ((int32_t)(offsetof(struct jit_state, addend) + 8 * (n)) - 4096)
+
 /* Exits that are no chainable jump. */
 #define JIT_EXIT_LOOKUP 0u /* an indirect jump that the cache does not know */
 #define JIT_EXIT_INTERP 1u /* the instruction at rip is the interpreter's */
@@ -75,6 +80,7 @@ struct jit_jumps {
 
 #define JIT_TABLE_BYTES (UINT64_C(2) << 39) /* 2^36 read entries, then 2^36 write entries */
 #define JIT_WRITE_BIT   36                  /* of the index */
+#define JIT_INDEX_MASK  UINT64_C(0xfffffffff000)
 #define JIT_LOG         65536u
 
 /* Indexes of entries that are set. */
@@ -105,6 +111,7 @@ struct jit_space {
 /* ---- Blocks ---- */
 
 #define JIT_MAX_INSNS 48u
+#define JIT_GROUPS    8u
 
 struct jit_block;
 
@@ -116,6 +123,7 @@ struct jit_exit {
 	uint32_t offset;      /* of its target, which is in the same page */
 	struct jit_block *to; /* when chained */
 	struct jit_exit *next_in; /* other exits chained to `to` */
+	bool ungrouped;       /* the check of a group failed: go on in a block without groups */
 };
 
 struct jit_insn_info {
@@ -143,7 +151,7 @@ struct jit_block {
 	uint8_t *code, *chained, *code_end; /* executable addresses */
 	struct jit_block *next_hash;
 	struct jit_page_link link[2];
-	struct jit_exit exit[2];
+	struct jit_exit exit[2 + JIT_GROUPS]; /* after the jump's: one for each group */
 	struct jit_exit *incoming;
 	bool dead;
 	struct jit_insn_info info[]; /* insns entries, in order */
@@ -155,6 +163,17 @@ static inline bool jit_crosses(const struct jit_block *b)
 {
 	return b->second_page != JIT_ONE_PAGE;
 }
+
+#define JIT_MODE_UNGROUPED (1u << 24) /* of jit_block.mode */
+
+/* What a slow path asks jit_miss for. */
+#define JIT_ACCESS_WRITE 1u
+#define JIT_ACCESS_FLAGS 2u /* flags and RAX are saved */
+#define JIT_ACCESS_GROUP 4u /* no exit: JIT_NO_ADDEND */
+#define JIT_ACCESS_SIZE(a) ((a) >> 8 & 0xfff)
+#define JIT_ACCESS_INSN(a) ((a) >> 20) /* which of the block's */
+
+#define JIT_NO_ADDEND 1u /* addends are multiples of the page size */
 
 #define JIT_HASH 65536u
 
@@ -192,6 +211,8 @@ struct jit {
 	struct jit_exit *last_exit; /* the chainable exit that was taken */
 	bool interpret;             /* the instruction at RIP is the interpreter's */
 	bool jump_wanted;           /* an indirect jump missed: remember its target */
+	bool ungrouped;             /* the next block is to be one without groups */
+	bool slow_pext;             /* shift instead */
 	bool counted;               /* run() has a budget: until stop_at */
 	uint64_t stop_at;
 	bool in_code, in_run;       /* atomic */

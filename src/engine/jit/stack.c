@@ -1,67 +1,85 @@
 /* The stack and the interrupt flag. */
 #include "engine/jit/translation.h"
 
-void emit_stack_write(struct translation *t, const struct item *it)
+static void emit_move_stack(struct translation *t, int32_t bytes)
 {
-	emit_lea(&t->e, H10, RSP, -8);
-	emit_translate(t, 8, true, it->flags_live_in, false);
+	emit_add(&t->e, RSP, bytes);
+}
+
+static void emit_push_reg(struct translation *t, const struct item *it, unsigned reg)
+{
+	emit_store(&t->e, reg, emit_access(t, it, NULL));
+	emit_move_stack(t, -8);
+}
+
+/* mov qword [...], imm32 */
+static void emit_push_imm(struct translation *t, const struct item *it)
+{
+	emit_with_place(&t->e, 0xc7, 0, emit_access(t, it, NULL));
+	emit_u32(&t->e, (uint32_t)it->i.imm);
+	emit_move_stack(t, -8);
+}
+
+void emit_push_address(struct translation *t, const struct item *it, uint64_t offset)
+{
+	unsigned data = NO_REG;
+	struct place m = emit_access(t, it, &data);
+
+	emit_page_relative(&t->e, data, offset);
+	emit_store(&t->e, data, m);
+	emit_move_stack(t, -8);
 }
 
 void emit_push(struct translation *t, const struct item *it)
 {
-	struct emit *e = &t->e;
 	const struct operand *o = &it->i.op[0];
-	const ZydisDecodedOperand *m = memory_operand(it);
+	const ZydisDecodedOperand *explicit = memory_operand(it);
+	unsigned data = NO_REG;
+	struct place m;
 
-	if (m) {
-		emit_address(t, it, m);
-		emit_segment(t, m);
-		emit_translate(t, 8, false, it->flags_live_in, false);
-		emit_load_h10(e, H11);
-		emit_store_gs(e, H11, JS(work));
-	}
-	emit_stack_write(t, it);
-	if (m) {
-		emit_load_gs(e, H11, JS(work));
-		emit_store_h10(e, H11);
-	} else if (o->kind == OPK_IMM) {
-		emit_mov_imm(e, H11, it->i.imm);
-		emit_store_h10(e, H11);
+	if (o->kind == OPK_IMM) {
+		emit_push_imm(t, it);
+	} else if (explicit) {
+		emit_load(&t->e, H11, emit_read_operand(t, it, explicit));
+		emit_store_gs(&t->e, H11, JS(work));
+		m = emit_access(t, it, &data);
+		emit_load_gs(&t->e, data, JS(work));
+		emit_store(&t->e, data, m);
+		emit_move_stack(t, -8);
 	} else if (it->data_regs) {
-		emit_load_gs(e, H11, reg_slot(it->data_regs));
-		emit_store_h10(e, H11);
+		m = emit_access(t, it, &data);
+		emit_load_gs(&t->e, data, reg_slot(it->data_regs));
+		emit_store(&t->e, data, m);
+		emit_move_stack(t, -8);
 	} else {
-		emit_store_h10(e, o->reg);
+		emit_push_reg(t, it, o->reg);
 	}
-	emit_lea(e, RSP, RSP, -8);
 }
 
 void emit_pop(struct translation *t, const struct item *it)
 {
-	struct emit *e = &t->e;
-	unsigned reg = it->i.op[0].reg;
+	unsigned reg = it->i.op[0].reg, data = NO_REG;
+	struct place m = emit_access(t, it, it->data_regs ? &data : NULL);
 
-	emit_mov(e, H10, RSP);
-	emit_translate(t, 8, false, it->flags_live_in, false);
-	if (reg == R10 || reg == R11) {
-		emit_load_h10(e, H11);
-		emit_store_gs(e, H11, JS_GPR(reg));
+	if (it->data_regs) {
+		emit_load(&t->e, data, m);
+		emit_store_gs(&t->e, data, JS_GPR(reg));
 	} else {
-		emit_load_h10(e, reg);
+		emit_load(&t->e, reg, m);
 	}
 	if (reg != RSP)
-		emit_lea(e, RSP, RSP, 8);
+		emit_move_stack(t, 8);
 }
 
 void emit_leave(struct translation *t, const struct item *it)
 {
 	struct emit *e = &t->e;
+	unsigned data = NO_REG;
+	struct place m = emit_access(t, it, &data);
 
-	emit_mov(e, H10, RBP);
-	emit_translate(t, 8, false, it->flags_live_in, false);
-	emit_load_h10(e, H11);
-	emit_lea(e, RSP, RBP, 8);
-	emit_mov(e, RBP, H11);
+	emit_load(e, data, m);
+	emit_lea(e, RSP, at_base(RBP, 8));
+	emit_mov(e, RBP, data);
 }
 
 /* ---- The interrupt flag ---- */
@@ -76,6 +94,7 @@ void emit_set_interrupt_flag(struct emit *e, unsigned value)
 /* An interrupt that waits makes the read fault, and the interpreter does it properly. */
 void emit_sti(struct translation *t)
 {
+	scratch_free(t, H11);
 	emit_load_gs(&t->e, H11, JS(sti_poll));
 	EMIT(&t->e, 0x45, 0x8b, 0x1b); /* mov r11d, [r11] */
 	emit_set_interrupt_flag(&t->e, 1);
@@ -96,7 +115,10 @@ static void emit_load_byte(struct emit *e, unsigned reg, int32_t disp)
 void emit_pushf(struct translation *t, const struct item *it)
 {
 	struct emit *e = &t->e;
+	unsigned data = NO_REG;
+	struct place m;
 
+	scratch_free_all(t);
 	emit_save_flags(e);
 	emit_load_byte(e, H11, JS(save_flags) + 1); /* AH */
 	emit_load_byte(e, H10, JS(save_flags));     /* OF */
@@ -108,8 +130,8 @@ void emit_pushf(struct translation *t, const struct item *it)
 	emit_gs(e, 0x0b, H11, JS(system_flags));    /* or r11, gs:[...] */
 	emit_store_gs(e, H11, JS(work));
 	emit_restore_flags(e);
-	emit_stack_write(t, it);
-	emit_load_gs(e, H11, JS(work));
-	emit_store_h10(e, H11);
-	emit_lea(e, RSP, RSP, -8);
+	m = emit_access(t, it, &data);
+	emit_load_gs(e, data, JS(work));
+	emit_store(e, data, m);
+	emit_move_stack(t, -8);
 }

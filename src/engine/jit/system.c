@@ -22,6 +22,7 @@ static void emit_operand(struct translation *t, const struct item *it)
 
 void emit_helper(struct translation *t, const struct item *it)
 {
+	scratch_free_all(t);
 	emit_operand(t, it);
 	emit_mov_imm(&t->e, H10, helper_word(&it->i, it->rip));
 	emit_mov_imm(&t->e, H11, (uint64_t)jit_helper_of(&it->i));
@@ -32,6 +33,7 @@ void emit_swapgs(struct translation *t)
 {
 	const int32_t base = (int32_t)(JS(seg_base) + 8 * GS);
 
+	scratch_free_all(t);
 	emit_load_gs(&t->e, H10, base);
 	emit_load_gs(&t->e, H11, JS(kernel_gs_base));
 	emit_store_gs(&t->e, H11, base);
@@ -42,7 +44,7 @@ void emit_swapgs(struct translation *t)
 void emit_read_base(struct translation *t, const struct item *it)
 {
 	unsigned seg = it->z.mnemonic == ZYDIS_MNEMONIC_RDFSBASE ? FS : GS;
-	unsigned reg = it->data_regs ? H11 : it->i.op[0].reg;
+	unsigned reg = it->data_regs ? scratch_take(t, NO_REG) : it->i.op[0].reg;
 
 	emit_load_gs(&t->e, reg, (int32_t)(JS(seg_base) + 8 * (int)seg));
 	if (it->data_regs)

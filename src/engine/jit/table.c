@@ -84,19 +84,33 @@ uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
 	return addend;
 }
 
+/*
+ * A group's leader reads or writes the page and may fault; a later member may not have been reached
+ * when something faults before it, so no page becomes dirty for its sake.
+ */
+static uint64_t fill_for_group(struct jit *j, uint64_t gva, bool write)
+{
+	const struct jit_table *t = table_of(j, (unsigned)(j->c->tlb - j->c->tlb_set));
+	uint64_t addend = table_fill(j, gva, false);
+
+	return addend && (!write || table_entry(t, gva, true)) ? addend : JIT_NO_ADDEND;
+}
+
 uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access)
 {
-	const uint8_t *back = (const uint8_t *)j->js->slow_return;
-	unsigned size = access >> 8;
+	const struct jit_block *b = cache_at(j, (const uint8_t *)j->js->slow_return);
 	uint64_t addend = 0;
 
-	if ((gva & PAGE_MASK) + size <= PAGE_SIZE)
-		addend = table_fill(j, gva, access & 1);
+	if (access & JIT_ACCESS_GROUP)
+		return fill_for_group(j, gva, access & JIT_ACCESS_WRITE);
+	if ((gva & PAGE_MASK) + JIT_ACCESS_SIZE(access) <= PAGE_SIZE)
+		addend = table_fill(j, gva, access & JIT_ACCESS_WRITE);
 	if (addend)
 		return addend;
-	if (access & 2) /* flags were saved and RAX with them */
+	if (access & JIT_ACCESS_FLAGS)
 		j->js->gpr[RAX] = j->js->save_rax;
-	j->js->rip = j->js->page_base + fault_offset(cache_at(j, back), back);
+	j->js->rip = j->js->page_base +
+		     fault_offset(b, b->code + b->info[JIT_ACCESS_INSN(access)].host);
 	j->js->exit = JIT_EXIT_FAULT;
 	return 0;
 }

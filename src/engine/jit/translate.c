@@ -16,7 +16,7 @@ static void emit_poll(struct translation *t)
 /* From r10, where the block was reached from outside its page. */
 static void emit_page_base(struct translation *t)
 {
-	emit_lea(&t->e, H10, H10, -(int32_t)(t->block->gpa & PAGE_MASK));
+	emit_add(&t->e, H10, -(int32_t)(t->block->gpa & PAGE_MASK));
 	emit_store_gs(&t->e, H10, JS(page_base));
 }
 
@@ -90,6 +90,7 @@ static void emit_block(struct translation *t)
 			(uint16_t)(k ? t->e.p - start : 0),
 			(uint16_t)(t->item[k].rip - (t->block->gpa & PAGE_MASK)),
 		};
+		t->now = k;
 		emit_item(t, &t->item[k]);
 	}
 	if (!ends_block(last))
@@ -131,7 +132,8 @@ static struct translation *analyse(struct jit *j, const struct jit_source *from)
 	struct translation *t = &translation;
 
 	t->j = j;
-	t->count = t->slows = t->exits = 0;
+	t->count = t->slows = t->exits = t->groups = 0;
+	t->held[0] = t->held[1] = NO_GROUP;
 	analyse_block(t, from->code, from->room, from->gpa & PAGE_MASK,
 		      from->second_page == JIT_ONE_PAGE ? from->max_insns : 1);
 	return t;
@@ -151,6 +153,8 @@ struct jit_block *translate(struct jit *j, const struct jit_source *from)
 
 	if (!t->count || (t->count == 1 && t->item[0].class == JIT_INTERP))
 		return NULL;
+	if (!(from->mode & JIT_MODE_UNGROUPED))
+		find_groups(t);
 	b = t->block = new_block(t->count, from);
 	if (!b)
 		return NULL;

@@ -6,6 +6,21 @@
 #include "engine/jit/emit.h"
 #include "engine/jit/jit.h"
 
+#define NO_GROUP (-1)
+
+/*
+ * The memory operand of an instruction or its place on the stack, when the address is a sum of
+ * 64-bit registers and a constant: `plain`. All else has its address computed as the guest wrote it.
+ */
+struct access {
+	struct place guest; /* in guest registers, before the instruction; base may be BASE_RIP */
+	uint16_t size;      /* bytes; 0: no access */
+	bool plain, write;
+	bool aligned;       /* faults when misaligned: cannot cross a page */
+	bool leader;        /* the first of its group, which makes the check */
+	int8_t group;
+};
+
 /* One guest instruction on its way through. */
 struct item {
 	ZydisDecodedInstruction z;
@@ -18,15 +33,31 @@ struct item {
 	uint8_t address_regs; /* bit 0: R10, bit 1: R11 in the memory operand's address */
 	uint8_t data_regs;    /* the same among other register operands */
 	uint8_t written_regs; /* of these, written */
+	struct access access;
+};
+
+/* Accesses to one page that a single check precedes (group.c). */
+struct group {
+	int32_t low;   /* of the lowest byte, from the leader's address */
+	uint32_t span; /* bytes, from there */
+	bool write;    /* any of them */
+	bool stored;   /* the addend is in its slot of the state page too */
+	unsigned last; /* item */
 };
 
 /* A slow path to be emitted behind the block. */
 struct slow {
-	uint8_t *from[2]; /* rel32s that jump here; NULL: unused */
-	const uint8_t *back;
-	uint32_t access;  /* bit 0 write, bit 1 flags saved, bits 8-15 size */
-	bool misaligned[2]; /* from[k] comes from the alignment check: look at the page first */
-	const uint8_t *check_again;
+	uint8_t *cross, *miss;       /* rel32s that jump here; NULL: unused */
+	const uint8_t *again, *back; /* behind the check for crossing; behind both */
+	struct place first;          /* of the lowest byte, for `plain` */
+	uint32_t access;             /* JIT_ACCESS_ bits */
+	uint32_t span;
+	unsigned item;
+	uint8_t dest;        /* which scratch register gets the addend */
+	bool plain;          /* else h10 holds the address */
+	bool reload;         /* `again` expects the address of `first` in dest */
+	bool keep;           /* the other scratch register is in use */
+	int8_t group;
 };
 
 struct translation {
@@ -36,6 +67,10 @@ struct translation {
 	unsigned count;
 	struct slow slow[JIT_MAX_INSNS * 2];
 	unsigned slows;
+	struct group group[JIT_GROUPS];
+	unsigned groups;
+	int8_t held[2]; /* the group whose addend h10 or h11 holds, or NO_GROUP */
+	unsigned now;   /* the item that is emitted */
 	struct jit_block *block;
 	unsigned exits;
 };
@@ -49,18 +84,38 @@ bool is_legacy_prefix(uint8_t b);
 bool is_lea_rip(const struct item *it);
 bool ends_block(const struct item *it);
 
+/* group.c: which accesses share a check. */
+void find_groups(struct translation *t);
+
+/* scratch.c: h10 and h11, and the addends in them. */
+/* Both may be overwritten from here on; one alone. */
+void scratch_free_all(struct translation *t);
+void scratch_free(struct translation *t, unsigned reg);
+/* A register to overwrite, not `but` (which may be NO_REG). */
+unsigned scratch_take(struct translation *t, unsigned but);
+void scratch_hold(struct translation *t, unsigned reg, int group);
+bool scratch_is_held(const struct translation *t, unsigned reg);
+/* The register with the group's addend. */
+unsigned scratch_addend(struct translation *t, int group);
+
 /* memory.c */
 /* Where a guest register that bit 1 (R10) or 2 (R11) names lives: offset from GS base. */
 int32_t reg_slot(unsigned bit);
-/* h10 = the memory operand's address, all registers but h10 and h11 as the guest has them. */
+/*
+ * Makes the access of an instruction possible and says where it is in the host's memory: [place] is
+ * valid until the next scratch register is taken. With `data`, that is one which the place does not
+ * use.
+ */
+struct place emit_access(struct translation *t, const struct item *it, unsigned *data);
+/* The same for an explicit operand of 8 bytes that is read, beside the access on the stack. */
+struct place emit_read_operand(struct translation *t, const struct item *it,
+			       const ZydisDecodedOperand *m);
+/* For what is none of these, when both scratch registers are free. h10 = an operand's address; */
 void emit_address(struct translation *t, const struct item *it, const ZydisDecodedOperand *m);
 /* h10 += base of FS or GS; h11 is clobbered. */
 void emit_segment(struct translation *t, const ZydisDecodedOperand *m);
-/*
- * With h10 = gva: h10 becomes the host address (folded) after the table gave its addend. Flags are
- * kept when `live`. `aligned` accesses cannot cross a page.
- */
-void emit_translate(struct translation *t, unsigned size, bool write, bool live, bool aligned);
+/* h10, a gva, becomes the host's address. */
+void emit_translate(struct translation *t, const struct item *it, unsigned size, bool write);
 void emit_slow_paths(struct translation *t);
 /* To and from the state page, by way of RAX, which keeps its value. */
 void emit_save_flags(struct emit *e);
@@ -70,9 +125,9 @@ void emit_restore_flags(struct emit *e);
 void emit_copy(struct translation *t, const struct item *it);
 
 /* stack.c: the stack and the interrupt flag. */
-/* h10 = host address of the 8 bytes below the top of the stack. */
-void emit_stack_write(struct translation *t, const struct item *it);
 void emit_push(struct translation *t, const struct item *it);
+/* Pushes the address of what is at an offset from the start of the block's page. */
+void emit_push_address(struct translation *t, const struct item *it, uint64_t offset);
 void emit_pop(struct translation *t, const struct item *it);
 void emit_leave(struct translation *t, const struct item *it);
 void emit_pushf(struct translation *t, const struct item *it);
