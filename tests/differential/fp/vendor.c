@@ -11,6 +11,23 @@
 /* Says whether the case is one of this difference and, if so, adjusts the outcome. */
 typedef bool vendor_difference(const struct fp_case *c, struct fp_outcome *soft);
 
+/* ---- conversion to half precision ---- */
+
+/* VCVTPS2PH of a denormal with an unmasked underflow: Intel always reports it as inexact (SDM vol. 2
+ * VCVTPS2PH); AMD as any other number, if the half precision significand does not hold it. */
+static bool exact_denormal_to_half(const struct fp_case *c, struct fp_outcome *soft)
+{
+	const uint32_t fraction = (uint32_t)c->operand[0] & 0x7fffff;
+	const bool denormal = fraction != 0 && ((uint32_t)c->operand[0] & 0x7f800000) == 0;
+
+	if (!denormal || fraction >> __builtin_ctz(fraction) >= 1u << 11)
+		return false;
+	if (!(soft->flags & FP_UNDERFLOW) || (c->control >> 7 & FP_UNDERFLOW))
+		return false;
+	soft->flags &= ~FP_INEXACT;
+	return true;
+}
+
 /* ---- FSCALE by zero, FPREM by infinity ---- */
 
 /* A denormal ST(0) that is the result as it stands, with an unmasked underflow: Intel leaves it
@@ -46,6 +63,7 @@ static const struct {
 	const char *op;
 	vendor_difference *apply;
 } amd[] = {
+    {"cvtps2ph", exact_denormal_to_half},
     {"fscale", by_zero},
     {"fprem", by_infinity},
     {"fprem1", by_infinity},
