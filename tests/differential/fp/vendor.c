@@ -57,6 +57,53 @@ static bool by_infinity(const struct fp_case *c, struct fp_outcome *soft)
 	return c->operand[1] << 49 == infinity << 49 && unchanged_denormal(c, soft);
 }
 
+/* ---- functions that are their argument, of the smallest normal number ---- */
+
+static bool rounds_towards_zero(unsigned fcw, bool negative)
+{
+	unsigned mode = fcw >> 10 & 3;
+
+	return mode == FP_ROUND_ZERO || mode == (negative ? FP_ROUND_UP : FP_ROUND_DOWN);
+}
+
+/* Rounded towards zero: Intel answers with the argument; AMD with the next smaller number, which
+ * underflows. */
+static bool smallest_underflows(const struct fp_case *c, u128 *value, uint8_t *flags)
+{
+	const u128 smallest = (u128)1 << 64 | (u128)1 << 63, largest_denormal = INT64_MAX;
+	const u128 adjusted = (u128)0x6000 << 64 | UINT64_MAX;
+	const u128 sign = *value >> 79 << 79;
+
+	if (*value != (sign | smallest) || !(*flags & FP_INEXACT) ||
+	    !rounds_towards_zero(c->control, sign != 0))
+		return false;
+	*value = sign | (c->control & FP_UNDERFLOW ? largest_denormal : adjusted);
+	*flags |= FP_UNDERFLOW;
+	return true;
+}
+
+static bool sine(const struct fp_case *c, struct fp_outcome *soft)
+{
+	return smallest_underflows(c, &soft->value[0], &soft->flags);
+}
+
+static bool pushed_sine(const struct fp_case *c, struct fp_outcome *soft)
+{
+	return smallest_underflows(c, &soft->value[1], &soft->flags);
+}
+
+static uint64_t normalized(u128 raw)
+{
+	return (uint64_t)raw ? (uint64_t)raw << __builtin_clzll((uint64_t)raw) : 0;
+}
+
+/* The quotient is exactly that number only if it is a power of two. */
+static bool arctangent(const struct fp_case *c, struct fp_outcome *soft)
+{
+	return normalized(c->operand[0]) == normalized(c->operand[1]) &&
+	       smallest_underflows(c, &soft->value[0], &soft->flags);
+}
+
 /* ---- the list ---- */
 
 static const struct {
@@ -67,6 +114,9 @@ static const struct {
     {"fscale", by_zero},
     {"fprem", by_infinity},
     {"fprem1", by_infinity},
+    {"fsin", sine},
+    {"fsincos", pushed_sine},
+    {"fpatan", arctangent},
 };
 
 static bool host_is_amd(void)
