@@ -55,8 +55,6 @@ void lin_write_element(struct x86_cpu *c, gva_t gva, uint64_t value, unsigned si
 
 /* Checks that [gva, gva + len) can be accessed so, and nothing else. */
 void lin_probe(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_access access);
-/* The same and its alignment: everything that could stop a block access. */
-void lin_probe_aligned(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_access access);
 
 /* The host address of a RAM page piece for block moves within one page, or NULL (MMIO, checks on). */
 uint8_t *lin_host(struct x86_cpu *c, gva_t gva, enum mem_access access);

@@ -63,24 +63,20 @@ void simd_vcvtph2ps(struct x86_cpu *c, const struct insn *i)
 	vec_write(c, i, &r);
 }
 
-/* VCVTPS2PH: the destination, of half the source's width, may be memory. */
+/* VCVTPS2PH: the destination, of half the source's width, may be memory. Intel CPUs look at it only
+ * after the conversion: #XM goes before its faults, and MXCSR has the flags when it faults. */
 void simd_vcvtps2ph(struct x86_cpu *c, const struct insn *i)
 {
 	struct fp_env env = fp_env_from_mxcsr(c->s.mxcsr);
 	enum fp_rounding mode = i->imm & 4 ? env.rounding : i->imm & 3;
 	union x86_vec v, r = { 0 };
-	gva_t gva = { 0 };
 
 	vec_read(c, i, 1, &v);
 	for (unsigned k = 0; k < i->vlen / 4u; k++)
 		r.w[k] = fp_f32_to_f16(&env, v.d[k], mode);
-	if (i->op[0].kind == OPK_MEM) {
-		gva = mem_operand(c, i, i->op[0].size, ACCESS_WRITE);
-		lin_probe_aligned(c, gva, i->op[0].size, ACCESS_WRITE);
-	}
 	simd_fp_finish(c, &env);
 	if (i->op[0].kind == OPK_MEM)
-		vec_store(c, gva, &r, i->op[0].size);
+		vec_store(c, mem_operand(c, i, i->op[0].size, ACCESS_WRITE), &r, i->op[0].size);
 	else
 		vec_write(c, i, &r);
 }
