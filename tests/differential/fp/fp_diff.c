@@ -12,7 +12,7 @@
 #include <string.h>
 #include <ucontext.h>
 
-#include "fp_diff.h"
+#include "vendor.h"
 
 struct options {
 	uint64_t cases, seed;
@@ -114,6 +114,7 @@ static bool run_case(const struct fp_op *op, uint64_t seed, uint64_t k, bool pri
 
 	run_host(op, &c, &host);
 	op->soft(&c, &soft);
+	fp_vendor_outcome(op->name, &c, &soft);
 	bool equal = same(&host, &soft);
 	if (print_always || (print_difference && !equal))
 		print_case(op, &c, seed, k, &host, &soft);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vendor.h"
 #include "x87_host.h"
 
 #define MAX_PRINTED 5
@@ -141,16 +142,20 @@ static __float128 reduced(__float128 x, int *quadrant)
 }
 
 /* f(x) for an f whose relative distance from x, which is of the sign of `step`, is too small for
- * 113 bits: a larger one that still moves no rounding but the directed ones. */
-static __float128 nudged(__float128 value, __float128 x, __float128 step)
+ * 113 bits: a larger one that still moves no rounding but the directed ones. Below `limit`, x
+ * itself is what CPUs take for the truth. */
+static __float128 nudged(__float128 value, __float128 x, __float128 step, __float128 limit)
 {
+	if (fabsq(x) < limit)
+		return x;
 	return fabsq(x) < 0x1p-60Q ? value * (1 + step) : value;
 }
 
 static __float128 true_sin(__float128 x, __float128 y)
 {
 	int q;
-	__float128 r = reduced(x, &q), v = q & 1 ? cosq(r) : nudged(sinq(r), r, -0x1p-80Q);
+	__float128 r = reduced(x, &q),
+		   v = q & 1 ? cosq(r) : nudged(sinq(r), r, -0x1p-80Q, 0x1p-68Q);
 
 	(void)y;
 	return q & 2 ? -v : v;
@@ -171,7 +176,7 @@ static __float128 true_tan(__float128 x, __float128 y)
 	__float128 r = reduced(x, &q);
 
 	(void)y;
-	return q & 1 ? -1 / tanq(r) : nudged(tanq(r), r, 0x1p-80Q);
+	return q & 1 ? -1 / tanq(r) : nudged(tanq(r), r, 0x1p-80Q, 0x1p-68Q);
 }
 
 static __float128 true_f2xm1(__float128 x, __float128 y)
@@ -203,7 +208,7 @@ static __float128 true_fpatan(__float128 x, __float128 y)
 {
 	__float128 angle = atan2q(y, x);
 
-	return x > 0 && exact_quotient(y, x) ? nudged(angle, angle, -0x1p-80Q) : angle;
+	return x > 0 && exact_quotient(y, x) ? nudged(angle, y / x, -0x1p-80Q, 0x1p-40Q) : angle;
 }
 
 static bool unit_interval(__float128 x)
@@ -432,6 +437,7 @@ static bool run_case(const struct function *f, const struct options *o, uint64_t
 
 	f->host(&c, &host);
 	f->soft(&c, &soft);
+	fp_vendor_outcome(f->name, &c, &soft);
 	bool good = judge(f, &c, &host, &soft, worst);
 	if (!(o->one || (print && !good)))
 		return good;
