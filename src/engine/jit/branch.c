@@ -18,7 +18,9 @@ void emit_lookup(struct jit *j, struct emit *e, uint32_t info)
 	uint8_t *hit;
 
 	emit_store_gs(e, RCX, JS(jump_rcx));
-	EMIT(e, 0x65, 0xc4, 0x62, 0xaa, 0xf5, 0x1c, 0x25); /* pext r11, r10, gs:[jump_mask] */
+	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE); /* rorx r11, r10, JIT_JUMP_ROTATE */
+	EMIT(e, 0x4f, 0x8d, 0x1c, 0x13);                   /* lea r11, [r11 + r10] */
+	EMIT(e, 0x65, 0xc4, 0x62, 0xa2, 0xf5, 0x1c, 0x25); /* pext r11, r11, gs:[jump_mask] */
 	emit_u32(e, (uint32_t)JS(jump_mask));
 	EMIT(e, 0x65, 0x4a, 0x8b, 0x0c, 0xdd);             /* mov rcx, gs:[r11 * 8 + tag] */
 	emit_u32(e, (uint32_t)(JUMPS + (int32_t)offsetof(struct jit_jumps, tag)));

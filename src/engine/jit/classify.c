@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "isa/x86/sem/sem.h"
+#include "isa/x86/sem/system.h"
 
 static uint8_t class_of[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 
@@ -32,7 +33,7 @@ static const struct rule rules[] = {
 	M(XLAT, JIT_INTERP) M(MASKMOVQ, JIT_INTERP) M(MASKMOVDQU, JIT_INTERP)
 	M(VMASKMOVDQU, JIT_INTERP)
 	/* DF stays clear while translated code runs. */
-	M(CLD, JIT_INTERP) M(STD, JIT_INTERP)
+	M(CLD, JIT_SKIP) M(STD, JIT_INTERP)
 	/* Random numbers and spinning are the host's business; hints touch nothing. */
 	M(RDRAND, JIT_INTERP) M(RDSEED, JIT_INTERP) M(PAUSE, JIT_INTERP)
 	M(NOP, JIT_SKIP) M(PREFETCH, JIT_SKIP) M(PREFETCHW, JIT_SKIP) M(PREFETCHNTA, JIT_SKIP)
@@ -44,7 +45,7 @@ static const struct rule rules[] = {
 	M(STAC, JIT_HELPER_CPL0) M(CLAC, JIT_HELPER_CPL0)
 	/* System instructions that are met all the time. */
 	M(SYSCALL, JIT_HELPER) M(SYSRET, JIT_HELPER_CPL0) M(IRETQ, JIT_HELPER_CPL0)
-	M(SWAPGS, JIT_SWAPGS) M(RDTSC, JIT_HELPER) M(RDTSCP, JIT_HELPER)
+	M(INVLPG, JIT_HELPER_CPL0) M(SWAPGS, JIT_SWAPGS) M(RDTSC, JIT_HELPER) M(RDTSCP, JIT_HELPER)
 	M(RDFSBASE, JIT_READ_BASE) M(RDGSBASE, JIT_READ_BASE)
 	M(WRFSBASE, JIT_HELPER) M(WRGSBASE, JIT_HELPER)
 	/* Which bits are reserved is the model's; MM would let misaligned operands cross pages. */
@@ -118,6 +119,8 @@ static const struct helper_row helpers[] = {
 	{ sc_sysret, helper_sysret },
 	{ int_return, helper_iret },
 	{ flags_popf, helper_popf },
+	{ mov_control, helper_write_cr3 },
+	{ control_invlpg, helper_invlpg },
 	{ flags_stac, helper_stac },
 	{ flags_clac, helper_clac },
 	{ cpu_rdtsc, helper_rdtsc },
@@ -158,6 +161,12 @@ static bool plain_addresses(const struct insn *i)
 	return i->asz == 8 && i->seg < FS;
 }
 
+static bool is_selector_read(const struct insn *i)
+{
+	return i->mnemonic == ZYDIS_MNEMONIC_MOV && i->op[1].kind == OPK_SEG &&
+	       i->op[0].kind == OPK_GPR;
+}
+
 enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction *z,
 			    const ZydisDecodedOperand *ops)
 {
@@ -166,6 +175,12 @@ enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction 
 	pthread_once(&once, init);
 	if (is_bit_string(i))
 		return JIT_BITS;
+	if (is_selector_read(i))
+		return JIT_READ_SELECTOR;
+	if (i->exec == mov_control && i->op[0].kind == OPK_CR && i->op[0].reg == 3)
+		return JIT_HELPER_CPL0;
+	if (i->exec == mov_control && i->op[1].kind == OPK_CR && i->op[1].reg == 2)
+		return JIT_READ_CR2;
 	if (sem_system_form(i) || accesses_memory_with_high_byte(i) || has_segment_operand(i))
 		return JIT_INTERP;
 	if (is_string(i)) /* MOVSD is another instruction too */

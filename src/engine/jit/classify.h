@@ -20,10 +20,12 @@ enum jit_class {
 	JIT_RET,
 	JIT_PUSHF,
 	JIT_READ_BASE,
+	JIT_READ_SELECTOR, /* MOV from a segment register to another */
 	JIT_HELPER, /* jit_helper_of */
 	JIT_CLI, /* from here on: at CPL 0 */
 	JIT_STI,
 	JIT_SWAPGS,
+	JIT_READ_CR2,
 	JIT_HELPER_CPL0,
 };
 

@@ -66,6 +66,10 @@ bool helper_rdtscp(struct jit *j);
 bool helper_wrfsbase(struct jit *j);
 bool helper_wrgsbase(struct jit *j);
 
+/* js->work: the value, the address. */
+bool helper_write_cr3(struct jit *j);
+bool helper_invlpg(struct jit *j);
+
 /* strings.c: with 64-bit addresses and DF clear. */
 bool helper_movs(struct jit *j);
 bool helper_stos(struct jit *j);

@@ -72,25 +72,6 @@ static void read_code_log(struct jit *j)
 	j->last_exit = NULL;
 }
 
-/* The vCPU's own thread, and not in translated code. */
-static void on_flush(struct x86_cpu *c, const struct tlb_flush *f)
-{
-	struct jit *j = c->engine;
-
-	j->last_exit = NULL;
-	switch (f->kind) {
-	case TLB_FLUSH_ALL:
-		tables_flush(j);
-		break;
-	case TLB_FLUSH_RANGE:
-		tables_flush_range(j, f->gva, f->bytes);
-		break;
-	case TLB_SWITCH:
-		tables_switch(j, f->pcid, f->keep);
-		break;
-	}
-}
-
 static void catch_up(struct jit *j)
 {
 	if (j->log_full)
@@ -326,9 +307,11 @@ static void after_exit(struct jit *j)
 
 	switch (exit) {
 	case JIT_EXIT_POLL:
+		j->count.polls++;
 		mprotect(j->poll_page, PAGE_SIZE, PROT_READ);
 		break;
 	case JIT_EXIT_LOOKUP:
+		j->count.lookups++;
 		if (x86_canonical(j->c->s.rip))
 			j->jump_wanted = true;
 		else
@@ -573,7 +556,7 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 	if (j->poll_page == MAP_FAILED)
 		return lm_err_errno(err, -errno, "cannot map the poll page");
 	j->js->poll = (uint64_t)j->poll_page;
-	j->js->jump_mask = JIT_JUMP_BITS;
+	j->js->jump_mask = JIT_JUMP_ENTRIES - 1;
 	j->js->mask31 = 31;
 	j->js->mask63 = 63;
 	j->js->index_mask = JIT_INDEX_MASK;
@@ -583,7 +566,7 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 	faults_install();
 	c->simd_home = simd_home;
 	c->on_event = close_poll_page;
-	c->on_flush = on_flush;
+	c->on_flush = tables_on_flush;
 	return 0;
 }
 
@@ -625,6 +608,8 @@ static void jit_print_stats(const struct x86_cpu *c, FILE *out)
 	print_count(c, out, "table_misses", n->misses);
 	print_count(c, out, "table_flushes", n->flushes);
 	print_count(c, out, "faults", n->faults);
+	print_count(c, out, "lookups", n->lookups);
+	print_count(c, out, "polls", n->polls);
 	print_count(c, out, "interpreted", n->interp_steps);
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(j->interp_reason); k++) {
 		if (j->interp_reason[k] * 200 < n->interp_steps)

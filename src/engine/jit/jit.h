@@ -32,7 +32,7 @@ struct jit_state {
 	uint64_t page_base;      /* gva of the page that the current block is in */
 	uint64_t kernel_gs_base; /* IA32_KERNEL_GS_BASE */
 	uint64_t jump_rcx;
-	uint64_t jump_mask;      /* PEXT mask: which bits of an address choose its cache entry */
+	uint64_t jump_mask;      /* PEXT mask for the jump cache */
 	uint64_t slow_gva;
 	uint64_t call_target;
 	uint64_t insn;           /* for helpers: bytes of the instruction, and how it is encoded */
@@ -50,7 +50,7 @@ struct jit_state {
 };
 
 #define JIT_JUMP_ENTRIES 16384u
-#define JIT_JUMP_BITS    UINT64_C(0x3fff) /* of an address: they choose its entry */
+#define JIT_JUMP_ROTATE  14 /* an address and itself rotated right by this add up to its entry */
 
 /* Indirect jumps by guest-virtual address. */
 struct jit_jumps {
@@ -188,7 +188,7 @@ struct jit_cache {
 };
 
 struct jit_counters {
-	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes, faults;
+	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes, faults, lookups, polls;
 };
 
 struct jit {
@@ -235,8 +235,8 @@ void tables_fini(struct jit *j);
 /* The table of a TLB set in the current address space. */
 struct jit_table *table_of(struct jit *j, unsigned set);
 void tables_flush(struct jit *j);
-void tables_flush_range(struct jit *j, uint64_t gva, uint64_t bytes);
-void tables_switch(struct jit *j, uint16_t pcid, bool keep);
+/* x86_cpu.on_flush. Between blocks: their code relies on entries that it saw. */
+void tables_on_flush(struct x86_cpu *c, const struct tlb_flush *f);
 void tables_forget_jumps(struct jit *j);
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global);
 /* A remembered block depends on another page as well. */

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "engine/jit/helper.h"
+#include "isa/x86/mmu.h"
 #include "isa/x86/segment.h"
 
 #define SYSRET_FLAGS UINT64_C(0x3c7fd7) /* SDM vol. 2 SYSRET */
@@ -244,6 +245,36 @@ bool helper_clac(struct jit *j)
 	return set_ac(j, 0);
 }
 
+/* ---- Paging ---- */
+
+static bool done(struct jit *j)
+{
+	j->js->rip += helper_length(j->js);
+	return true;
+}
+
+bool helper_write_cr3(struct jit *j)
+{
+	struct x86_cpu *c = j->c;
+	uint64_t value = j->js->work;
+	bool keep = c->s.cr4 & CR4_PCIDE && value & CR3_NOFLUSH;
+
+	if (c->s.cr4 & CR4_PCIDE)
+		value &= ~CR3_NOFLUSH;
+	if (value >> c->sys->model.physical_bits)
+		return false;
+	c->s.cr3 = value;
+	mmu_cr3_changed(c, keep);
+	gs_set(table_of(j, (unsigned)(c->tlb - c->tlb_set))->base);
+	return done(j);
+}
+
+bool helper_invlpg(struct jit *j)
+{
+	mmu_flush_page(j->c, GVA(j->js->work));
+	return done(j);
+}
+
 /* ---- FS and GS base ---- */
 
 static bool write_base(struct jit *j, unsigned seg)
@@ -254,8 +285,7 @@ static bool write_base(struct jit *j, unsigned seg)
 		return false;
 	js->seg_base[seg] = js->work;
 	j->c->s.seg[seg].base = js->work;
-	js->rip += helper_length(js);
-	return true;
+	return done(j);
 }
 
 bool helper_wrfsbase(struct jit *j)
@@ -286,8 +316,7 @@ static bool read_tsc(struct jit *j)
 	      c->s.tsc_offset;
 	js->gpr[RAX] = (uint32_t)tsc;
 	js->gpr[RDX] = tsc >> 32;
-	js->rip += helper_length(js);
-	return true;
+	return done(j);
 }
 
 bool helper_rdtsc(struct jit *j)

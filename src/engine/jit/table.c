@@ -137,10 +137,12 @@ static void forget_jumps(struct jit_table *t)
 	t->local_jumps = false;
 }
 
-/* The entry that PEXT with JIT_JUMP_BITS finds. */
+/* As emit_lookup computes it. */
 static unsigned jump_index(uint64_t gva)
 {
-	return gva & JIT_JUMP_BITS;
+	uint64_t rotated = gva >> JIT_JUMP_ROTATE | gva << (64 - JIT_JUMP_ROTATE);
+
+	return (gva + rotated) % JIT_JUMP_ENTRIES;
 }
 
 static uint64_t page_bit(uint64_t gva)
@@ -232,7 +234,7 @@ static bool has_global(const struct jit_space *space)
 /* Ranges as wide as a gigabyte page are not worth going through. */
 #define WIDEST_RANGE (UINT64_C(4) << 20)
 
-void tables_flush_range(struct jit *j, uint64_t gva, uint64_t bytes)
+static void flush_range_everywhere(struct jit *j, uint64_t gva, uint64_t bytes)
 {
 	if (bytes > WIDEST_RANGE) {
 		tables_flush(j);
@@ -274,7 +276,7 @@ static void flush_local_entries(struct jit_table *t)
 		forget_jumps(t);
 }
 
-void tables_switch(struct jit *j, uint16_t pcid, bool keep)
+static void switch_space(struct jit *j, uint16_t pcid, bool keep)
 {
 	struct jit_space *to = choose_space(j, pcid);
 
@@ -285,6 +287,24 @@ void tables_switch(struct jit *j, uint16_t pcid, bool keep)
 	to->last_use = ++j->clock;
 	j->now = to;
 	flush_local_entries(&j->supervisor);
+}
+
+void tables_on_flush(struct x86_cpu *c, const struct tlb_flush *f)
+{
+	struct jit *j = c->engine;
+
+	j->last_exit = NULL;
+	switch (f->kind) {
+	case TLB_FLUSH_ALL:
+		tables_flush(j);
+		break;
+	case TLB_FLUSH_RANGE:
+		flush_range_everywhere(j, f->gva, f->bytes);
+		break;
+	case TLB_SWITCH:
+		switch_space(j, f->pcid, f->keep);
+		break;
+	}
 }
 
 /* ---- Life ---- */

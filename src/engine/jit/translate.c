@@ -64,6 +64,12 @@ static void emit_item(struct translation *t, const struct item *it)
 	case JIT_BITS:
 		emit_bit_string(t, it);
 		break;
+	case JIT_READ_CR2:
+		emit_read_cr2(t, it);
+		break;
+	case JIT_READ_SELECTOR:
+		emit_read_selector(t, it);
+		break;
 	case JIT_READ_BASE:
 		emit_read_base(t, it);
 		break;

@@ -137,6 +137,8 @@ void emit_sti(struct translation *t);
 /* system.c */
 void emit_helper(struct translation *t, const struct item *it);
 void emit_swapgs(struct translation *t);
+void emit_read_cr2(struct translation *t, const struct item *it);
+void emit_read_selector(struct translation *t, const struct item *it);
 void emit_read_base(struct translation *t, const struct item *it);
 
 /* bits.c */
