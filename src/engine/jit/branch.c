@@ -9,8 +9,29 @@ void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset)
 	emit_add(e, reg, (int32_t)offset);
 }
 
-/* Offset of the jump cache from GS base. */
-#define JUMPS (-(int32_t)JIT_BELOW)
+/* Offset of a member of the jump cache from GS base. */
+#define JUMPS(member) ((uint32_t)(offsetof(struct jit_jumps, member) - JIT_BELOW))
+
+/* h11 is the entry's number: goes to `hit` (a rel8 to patch) when its tag is that of h10; uses RCX. */
+static uint8_t *emit_compare_tag(struct emit *e, uint32_t tags)
+{
+	EMIT(e, 0x65, 0xc4, 0x62, 0xa2, 0xf5, 0x1c, 0x25); /* pext r11, r11, gs:[jump_mask] */
+	emit_u32(e, (uint32_t)JS(jump_mask));
+	EMIT(e, 0x65, 0x4a, 0x8b, 0x0c, 0xdd);             /* mov rcx, gs:[r11 * 8 + tags] */
+	emit_u32(e, tags);
+	EMIT(e, 0x4a, 0x8d, 0x0c, 0x11);                   /* lea rcx, [rcx + r10] */
+	EMIT(e, 0xe3, 0x00);                               /* jrcxz hit */
+	return e->p - 1;
+}
+
+static void emit_hit(struct emit *e, uint8_t *hit, uint32_t hosts)
+{
+	if (!e->full)
+		*hit = (uint8_t)(e->p - (hit + 1));
+	emit_load_gs(e, RCX, JS(jump_rcx));
+	EMIT(e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11 * 8 + hosts] */
+	emit_u32(e, hosts);
+}
 
 /* No flag changes on the way. */
 void emit_lookup(struct jit *j, struct emit *e, uint32_t info)
@@ -18,22 +39,27 @@ void emit_lookup(struct jit *j, struct emit *e, uint32_t info)
 	uint8_t *hit;
 
 	emit_store_gs(e, RCX, JS(jump_rcx));
-	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE); /* rorx r11, r10, JIT_JUMP_ROTATE */
-	EMIT(e, 0x4f, 0x8d, 0x1c, 0x13);                   /* lea r11, [r11 + r10] */
-	EMIT(e, 0x65, 0xc4, 0x62, 0xa2, 0xf5, 0x1c, 0x25); /* pext r11, r11, gs:[jump_mask] */
-	emit_u32(e, (uint32_t)JS(jump_mask));
-	EMIT(e, 0x65, 0x4a, 0x8b, 0x0c, 0xdd);             /* mov rcx, gs:[r11 * 8 + tag] */
-	emit_u32(e, (uint32_t)(JUMPS + (int32_t)offsetof(struct jit_jumps, tag)));
-	EMIT(e, 0x4a, 0x8d, 0x0c, 0x11);                   /* lea rcx, [rcx + r10] */
-	EMIT(e, 0xe3, 0x00);                               /* jrcxz hit */
-	hit = e->p - 1;
+	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE); /* rorx r11, r10, ... */
+	EMIT(e, 0x4f, 0x8d, 0x1c, 0x13);                        /* lea r11, [r11 + r10] */
+	hit = emit_compare_tag(e, JUMPS(tag));
 	emit_mov_imm(e, H11, info);
 	emit_jmp(e, j->jump_miss);
-	if (!e->full)
-		*hit = (uint8_t)(e->p - (hit + 1));
-	emit_load_gs(e, RCX, JS(jump_rcx));
-	EMIT(e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11 * 8 + host] */
-	emit_u32(e, (uint32_t)(JUMPS + (int32_t)offsetof(struct jit_jumps, host)));
+	emit_hit(e, hit, JUMPS(host));
+}
+
+/* With info in h11: falls through when the second way does not have it either. */
+void emit_second_lookup(struct emit *e)
+{
+	uint8_t *hit, *over;
+
+	emit_store_gs(e, H11, JS(insn));
+	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE2);
+	EMIT(e, 0x4f, 0x8d, 0x1c, 0x53); /* lea r11, [r11 + r10 * 2] */
+	hit = emit_compare_tag(e, JUMPS(tag2));
+	EMIT(e, 0xeb, 0x00);             /* jmp over */
+	over = e->p - 1;
+	emit_hit(e, hit, JUMPS(host2));
+	*over = (uint8_t)(e->p - (over + 1));
 }
 
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit)

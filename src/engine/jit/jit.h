@@ -51,11 +51,17 @@ struct jit_state {
 
 #define JIT_JUMP_ENTRIES 16384u
 #define JIT_JUMP_ROTATE  14 /* an address and itself rotated right by this add up to its entry */
+#define JIT_JUMP_ROTATE2 23 /* the same for the second way, with the address doubled */
 
-/* Indirect jumps by guest-virtual address. */
+/*
+ * Indirect jumps by guest-virtual address: where blocks look first, and where an entry goes when
+ * another one takes its place there.
+ */
 struct jit_jumps {
 	uint64_t tag[JIT_JUMP_ENTRIES]; /* gva, negated; JIT_NO_TAG: empty */
 	uint64_t host[JIT_JUMP_ENTRIES];
+	uint64_t tag2[JIT_JUMP_ENTRIES];
+	uint64_t host2[JIT_JUMP_ENTRIES];
 };
 
 #define JIT_NO_TAG (-UINT64_C(0x8000000000000001)) /* not canonical: no code is there */
@@ -92,9 +98,9 @@ struct jit_log {
 struct jit_table {
 	uint8_t *base; /* GS base */
 	struct jit_log local, global;
-	uint16_t jump_log[JIT_JUMP_ENTRIES]; /* entries of the jump cache that are in use ... */
+	uint16_t jump_log[JIT_JUMP_ENTRIES]; /* entries in use, those of the second way from JIT_JUMP_ENTRIES on ... */
 	unsigned jump_count;                 /* ... so many; JIT_JUMP_ENTRIES: any may be */
-	uint64_t jump_pages; /* which pages have jumps remembered: a bit of their hash each */
+	uint64_t jump_pages[16]; /* which pages have jumps remembered: a bit of their hash each */
 	bool local_jumps;    /* some of them in pages that are not global */
 };
 

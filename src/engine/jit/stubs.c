@@ -89,8 +89,8 @@ static void emit_exits(struct jit *j, struct emit *e)
 
 	/* A jump that the cache does not know: r10 = target, r11 = JIT_JUMP_INFO, RCX is stored. */
 	j->jump_miss = here(e);
+	emit_second_lookup(e);
 	emit_load_gs(e, RCX, JS(jump_rcx));
-	emit_store_gs(e, H11, JS(insn));
 	/* The same from a block that is no more: the target is good. */
 	j->jump_dead = here(e);
 	emit_mov_imm(e, H11, JIT_EXIT_LOOKUP);

@@ -122,43 +122,102 @@ static struct jit_jumps *jumps_of(const struct jit_table *t)
 	return (struct jit_jumps *)(t->base - JIT_BELOW);
 }
 
+static void clear_tags(uint64_t *tag)
+{
+	for (unsigned k = 0; k < JIT_JUMP_ENTRIES; k++)
+		tag[k] = JIT_NO_TAG;
+}
+
+static uint64_t *logged_tag(const struct jit_table *t, unsigned k)
+{
+	unsigned n = t->jump_log[k];
+
+	return n < JIT_JUMP_ENTRIES ? &jumps_of(t)->tag[n] : &jumps_of(t)->tag2[n - JIT_JUMP_ENTRIES];
+}
+
 static void forget_jumps(struct jit_table *t)
 {
-	struct jit_jumps *jumps = jumps_of(t);
-
-	if (t->jump_count == JIT_JUMP_ENTRIES)
-		for (unsigned k = 0; k < JIT_JUMP_ENTRIES; k++)
-			jumps->tag[k] = JIT_NO_TAG;
-	else
+	if (t->jump_count == JIT_JUMP_ENTRIES) {
+		clear_tags(jumps_of(t)->tag);
+		clear_tags(jumps_of(t)->tag2);
+	} else {
 		for (unsigned k = 0; k < t->jump_count; k++)
-			jumps->tag[t->jump_log[k]] = JIT_NO_TAG;
+			*logged_tag(t, k) = JIT_NO_TAG;
+	}
 	t->jump_count = 0;
-	t->jump_pages = 0;
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(t->jump_pages); k++)
+		t->jump_pages[k] = 0;
 	t->local_jumps = false;
 }
 
-/* As emit_lookup computes it. */
-static unsigned jump_index(uint64_t gva)
+static uint64_t rotate_right(uint64_t v, unsigned n)
 {
-	uint64_t rotated = gva >> JIT_JUMP_ROTATE | gva << (64 - JIT_JUMP_ROTATE);
-
-	return (gva + rotated) % JIT_JUMP_ENTRIES;
+	return v >> n | v << (64 - n);
 }
 
-static uint64_t page_bit(uint64_t gva)
+/* As emit_lookup computes them. */
+static unsigned first_way(uint64_t gva)
+{
+	return (gva + rotate_right(gva, JIT_JUMP_ROTATE)) % JIT_JUMP_ENTRIES;
+}
+
+static unsigned second_way(uint64_t gva)
+{
+	return (2 * gva + rotate_right(gva, JIT_JUMP_ROTATE2)) % JIT_JUMP_ENTRIES;
+}
+
+static void log_jump(struct jit_table *t, unsigned n)
+{
+	if (t->jump_count < JIT_JUMP_ENTRIES)
+		t->jump_log[t->jump_count++] = (uint16_t)n;
+}
+
+static unsigned page_hash(uint64_t gva)
 {
 	uint64_t page = gva >> PAGE_SHIFT;
 
-	return UINT64_C(1) << ((page ^ page >> 6 ^ page >> 12) & 63);
+	return (page ^ page >> 10 ^ page >> 20) & 1023;
+}
+
+static bool may_have_jumps(const struct jit_table *t, uint64_t gva)
+{
+	unsigned n = page_hash(gva);
+
+	return t->jump_pages[n / 64] >> n % 64 & 1;
+}
+
+/* A block that goes on in the next page depends on that one too. */
+static void forget_jumps_to(struct jit_table *t, uint64_t gva, uint64_t bytes)
+{
+	uint64_t first = (gva >> PAGE_SHIFT) - 1, pages = (bytes >> PAGE_SHIFT) + 1;
+
+	if (t->jump_count == JIT_JUMP_ENTRIES) {
+		forget_jumps(t);
+		return;
+	}
+	for (unsigned k = 0; k < t->jump_count; k++) {
+		uint64_t *tag = logged_tag(t, k);
+
+		if ((-*tag >> PAGE_SHIFT) - first < pages)
+			*tag = JIT_NO_TAG;
+	}
 }
 
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global)
 {
 	struct jit_jumps *jumps = jumps_of(t);
-	unsigned n = jump_index(gva);
+	unsigned n = first_way(gva);
 
-	if (jumps->tag[n] == JIT_NO_TAG && t->jump_count < JIT_JUMP_ENTRIES)
-		t->jump_log[t->jump_count++] = (uint16_t)n;
+	if (jumps->tag[n] == JIT_NO_TAG) {
+		log_jump(t, n);
+	} else if (jumps->tag[n] != -gva) {
+		unsigned m = second_way(-jumps->tag[n]);
+
+		if (jumps->tag2[m] == JIT_NO_TAG)
+			log_jump(t, JIT_JUMP_ENTRIES + m);
+		jumps->tag2[m] = jumps->tag[n];
+		jumps->host2[m] = jumps->host[n];
+	}
 	jumps->tag[n] = -gva;
 	jumps->host[n] = (uint64_t)host;
 	table_remember_page(t, gva, global);
@@ -166,7 +225,9 @@ void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host,
 
 void table_remember_page(struct jit_table *t, uint64_t gva, bool global)
 {
-	t->jump_pages |= page_bit(gva);
+	unsigned n = page_hash(gva);
+
+	t->jump_pages[n / 64] |= UINT64_C(1) << n % 64;
 	t->local_jumps |= !global;
 }
 
@@ -222,8 +283,8 @@ static void flush_range(struct jit_table *t, uint64_t gva, uint64_t bytes)
 		entries[index_of(gva, false) + k] = 0;
 		entries[index_of(gva, true) + k] = 0;
 	}
-	if (pages > 1 || t->jump_pages & page_bit(gva))
-		forget_jumps(t);
+	if (pages > 1 || may_have_jumps(t, gva))
+		forget_jumps_to(t, gva, bytes);
 }
 
 static bool has_global(const struct jit_space *space)

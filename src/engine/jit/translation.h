@@ -152,6 +152,8 @@ void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset);
  * dispatcher needs where the target is not canonical: it faults then, not its target.
  */
 void emit_lookup(struct jit *j, struct emit *e, uint32_t info);
+/* The same for its second way, in the stub behind the first: falls through when it is not there. */
+void emit_second_lookup(struct emit *e);
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit);
 void emit_direct(struct translation *t, uint64_t rip, uint32_t info);
 void emit_branch(struct translation *t, const struct item *it);
