@@ -247,7 +247,7 @@ static bool decode_item(struct translation *t, struct item *it, const uint8_t *p
 
 bool ends_block(const struct item *it)
 {
-	return it->class == JIT_JUMP || it->class == JIT_JCC || it->class == JIT_CALL ||
+	return it->class == JIT_JUMP || it->class == JIT_JCC || it->class == JIT_LOOP || it->class == JIT_CALL ||
 	       it->class == JIT_RET || it->class == JIT_INTERP || it->class == JIT_HELPER ||
 	       it->class == JIT_HELPER_CPL0;
 }

@@ -134,6 +134,27 @@ static void emit_indirect_target(struct translation *t, const struct item *it)
 	}
 }
 
+/* Itself, over a jump to where it falls through to; there is no form with a rel32. */
+void emit_loop(struct translation *t, const struct item *it)
+{
+	struct emit *e = &t->e;
+	uint32_t info = JIT_JUMP_INFO(it->rip, 0);
+	uint8_t *not_taken, *taken;
+
+	if (it->i.asz == 4)
+		emit_u8(e, 0x67);
+	emit_u8(e, it->i.opcode);
+	emit_u8(e, 5);
+	EMIT(e, 0xe9, 0, 0, 0, 0);
+	not_taken = e->p - 4;
+	EMIT(e, 0xe9, 0, 0, 0, 0);
+	taken = e->p - 4;
+	if (e->full)
+		return;
+	emit_exit_stub(t, not_taken, it->rip + it->i.length, info);
+	emit_exit_stub(t, taken, relative_target(it), info);
+}
+
 void emit_jump(struct translation *t, const struct item *it)
 {
 	if (it->i.op[0].kind == OPK_REL) {

@@ -16,6 +16,7 @@ enum jit_class {
 	JIT_BITS,
 	JIT_JUMP,
 	JIT_JCC,
+	JIT_LOOP, /* and JRCXZ, JECXZ */
 	JIT_CALL,
 	JIT_RET,
 	JIT_PUSHF,

@@ -43,6 +43,9 @@ static void emit_item(struct translation *t, const struct item *it)
 	case JIT_JCC:
 		emit_branch(t, it);
 		break;
+	case JIT_LOOP:
+		emit_loop(t, it);
+		break;
 	case JIT_CALL:
 		emit_call(t, it);
 		break;

@@ -157,6 +157,7 @@ void emit_second_lookup(struct emit *e);
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit);
 void emit_direct(struct translation *t, uint64_t rip, uint32_t info);
 void emit_branch(struct translation *t, const struct item *it);
+void emit_loop(struct translation *t, const struct item *it);
 void emit_jump(struct translation *t, const struct item *it);
 void emit_call(struct translation *t, const struct item *it);
 void emit_ret(struct translation *t, const struct item *it);
