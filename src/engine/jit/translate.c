@@ -179,6 +179,7 @@ struct jit_block *translate(struct jit *j, const struct jit_source *from)
 	take_emitted(cache, &t->e);
 	cache_add(j, b);
 	j->count.blocks++;
+	list_translation(t);
 	return b;
 }
 

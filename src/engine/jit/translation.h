@@ -144,6 +144,9 @@ void emit_read_base(struct translation *t, const struct item *it);
 /* bits.c */
 void emit_bit_string(struct translation *t, const struct item *it);
 
+/* listing.c: tells about a finished block whoever asked. */
+void list_translation(const struct translation *t);
+
 /* branch.c: ways out of the block. */
 /* reg = gva of what is at an offset from the start of the block's page. */
 void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset);

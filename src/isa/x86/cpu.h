@@ -12,6 +12,7 @@
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "event/loop.h"
 #include "isa/x86/decode.h"
@@ -53,6 +54,13 @@ struct x86_counters {
 		pauses;
 };
 
+/* What a translating engine tells about its code; all NULL: nothing. */
+struct x86_listing {
+	FILE *blocks;    /* listings of the blocks with the instruction at ... */
+	uint64_t block;  /* ... this guest-virtual address */
+	FILE *perf_map;  /* in the format of perf's /tmp/perf-PID.map */
+};
+
 /* What all vCPUs of one machine share. Filled by the machine before the first run. */
 struct x86_system {
 	struct ram *ram;
@@ -63,6 +71,7 @@ struct x86_system {
 	struct x86_cpu *cpu[X86_MAX_CPUS];
 	unsigned cpu_count;
 	const struct x86_trace *trace;       /* NULL: off */
+	struct x86_listing listing;
 	pthread_mutex_t split_lock;          /* for locked accesses no host atomic can do */
 	/* The PIC: returns the vector for an ExtINT acknowledge. Takes the device lock itself. */
 	int (*pic_ack)(void *opaque);
