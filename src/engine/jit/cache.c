@@ -8,7 +8,7 @@
 
 #include "mem/code_map.h"
 
-#define CACHE_BYTES (UINT64_C(64) * MIB)
+#define CACHE_BYTES (UINT64_C(128) * MIB)
 
 /* The one place that knows about W^X: a memfd mapped once to write and once to execute. */
 static int map_code(struct jit_cache *cache, struct lm_err *err)
@@ -46,12 +46,12 @@ static unsigned hash_of(uint64_t gpa, uint32_t mode)
 {
 	uint64_t h = (gpa ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
 
-	return (unsigned)(h >> 48) % JIT_HASH;
+	return (unsigned)(h >> 40) % JIT_HASH;
 }
 
 static struct jit_page_link **page_list(struct jit *j, uint64_t gpa)
 {
-	return &j->cache.page[(gpa >> PAGE_SHIFT) % JIT_HASH];
+	return &j->cache.page[(gpa >> PAGE_SHIFT) % JIT_PAGES];
 }
 
 struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint32_t mode)

@@ -173,6 +173,8 @@ enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction 
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, init);
+	if (i->mnemonic == ZYDIS_MNEMONIC_NOP) /* ENDBR64 and other hints too */
+		return JIT_SKIP;
 	if (is_bit_string(i))
 		return JIT_BITS;
 	if (is_selector_read(i))

@@ -96,8 +96,7 @@ static unsigned longest_block(const struct jit *j)
 
 static uint32_t mode_of(const struct jit *j)
 {
-	return (uint32_t)j->c->guard_traps | longest_block(j) << 8 | (uint32_t)j->c->cpl << 16 |
-	       (uint32_t)!!(j->c->s.cr4 & CR4_FSGSBASE) << 18;
+	return jit_mode(j, longest_block(j));
 }
 
 /* What translated code does not do at all. */
@@ -609,6 +608,7 @@ static void jit_print_stats(const struct x86_cpu *c, FILE *out)
 	print_count(c, out, "table_flushes", n->flushes);
 	print_count(c, out, "faults", n->faults);
 	print_count(c, out, "lookups", n->lookups);
+	print_count(c, out, "resolved", n->resolved);
 	print_count(c, out, "polls", n->polls);
 	print_count(c, out, "interpreted", n->interp_steps);
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(j->interp_reason); k++) {

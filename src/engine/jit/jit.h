@@ -181,20 +181,21 @@ static inline bool jit_crosses(const struct jit_block *b)
 
 #define JIT_NO_ADDEND 1u /* addends are multiples of the page size */
 
-#define JIT_HASH 65536u
+#define JIT_HASH  262144u
+#define JIT_PAGES 65536u
 
 struct jit_cache {
 	uint8_t *writable, *exec;
 	size_t size, used;
 	struct jit_block *hash[JIT_HASH];
-	struct jit_page_link *page[JIT_HASH]; /* by frame */
+	struct jit_page_link *page[JIT_PAGES]; /* by frame */
 	struct jit_block **by_address;    /* in order of code */
 	size_t blocks, blocks_room;
 	uint8_t *common_end;              /* executable: blocks start here */
 };
 
 struct jit_counters {
-	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes, faults, lookups, polls;
+	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes, faults, lookups, resolved, polls;
 };
 
 struct jit {
@@ -277,6 +278,13 @@ bool emit_lookup_trampoline(struct jit *j, struct jit_exit *x);
 void stubs_emit(struct jit *j);
 /* Called by the slow path of a memory check, on the host's stack. */
 uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access);
+/*
+ * Called where an indirect jump to js->rip is in neither way of the jump cache: the code to go on with,
+ * remembered from now on; NULL: the dispatcher must look. resolve.c.
+ */
+const uint8_t *jit_resolve(struct jit *j);
+/* What of the vCPU's state blocks are made for, and their greatest length. */
+uint32_t jit_mode(const struct jit *j, unsigned longest);
 
 /* gs.c: GS base, which is the table that translated code uses. */
 void gs_set(const uint8_t *base);

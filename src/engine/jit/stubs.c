@@ -83,14 +83,17 @@ static void emit_enter(struct jit *j, struct emit *e)
 }
 
 /* With r10 = rip, as offset from the page's base, and r11 = exit. */
-static void emit_exits(struct jit *j, struct emit *e)
+/* Gives the rel32 of the jump to emit_resolve. */
+static uint8_t *emit_exits(struct jit *j, struct emit *e)
 {
-	uint8_t *to_exit;
+	uint8_t *to_exit, *to_resolve;
 
 	/* A jump that the cache does not know: r10 = target, r11 = JIT_JUMP_INFO, RCX is stored. */
 	j->jump_miss = here(e);
 	emit_second_lookup(e);
 	emit_load_gs(e, RCX, JS(jump_rcx));
+	EMIT(e, 0xe9, 0, 0, 0, 0);
+	to_resolve = e->p - 4;
 	/* The same from a block that is no more: the target is good. */
 	j->jump_dead = here(e);
 	emit_mov_imm(e, H11, JIT_EXIT_LOOKUP);
@@ -117,6 +120,7 @@ static void emit_exits(struct jit *j, struct emit *e)
 	emit_simd_save(e);
 	EMIT(e, 0x48, 0x83, 0xc4, 0x08);
 	EMIT(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
+	return to_resolve;
 }
 
 /*
@@ -157,6 +161,62 @@ static void emit_slow(struct jit *j, struct emit *e)
 	emit_jmp(e, j->exit_fault);
 }
 
+/* What C functions may change, and the flags. */
+static void emit_save_for_c(struct emit *e)
+{
+	for (unsigned r = 0; r < 16; r++)
+		if (clobbered_by_c(r))
+			emit_store_gs(e, r, JS_GPR(r));
+	emit_store_gs(e, RSP, JS_GPR(RSP));
+	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	emit_store_gs(e, RAX, JS(save_flags));
+	emit_load_gs(e, RSP, JS(host_rsp));
+}
+
+static void emit_load_after_c(struct emit *e)
+{
+	emit_load_gs(e, RAX, JS(save_flags));
+	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+	for (unsigned r = 0; r < 16; r++)
+		if (clobbered_by_c(r))
+			emit_load_gs(e, r, JS_GPR(r));
+	emit_load_gs(e, RSP, JS_GPR(RSP));
+}
+
+/* After emit_save_for_c: out of translated code, everything stored. */
+static void emit_leave_from_c(struct jit *j, struct emit *e, uint64_t exit)
+{
+	emit_mov_imm(e, H11, exit);
+	emit_store_gs(e, H11, JS(exit));
+	for (unsigned r = 0; r < 16; r++)
+		if (in_host_register(r) && !clobbered_by_c(r))
+			emit_store_gs(e, r, JS_GPR(r));
+	emit_jmp(e, j->exit_fault);
+}
+
+/* With r10 = the target of a jump that the jump cache does not know. */
+static void emit_resolve(struct jit *j, struct emit *e, uint8_t *from)
+{
+	uint8_t *failed;
+
+	patch_here(e, from);
+	emit_store_gs(e, H10, JS(rip));
+	emit_save_for_c(e);
+	emit_mov_imm(e, RDI, (uint64_t)j);
+	emit_mov_imm(e, RAX, (uint64_t)jit_resolve);
+	EMIT(e, 0xff, 0xd0);             /* call rax */
+	emit_store_gs(e, RAX, JS(target));
+	EMIT(e, 0x48, 0x85, 0xc0);       /* test rax, rax */
+	EMIT(e, 0x0f, 0x84, 0, 0, 0, 0); /* jz failed */
+	failed = e->p - 4;
+	emit_load_after_c(e);
+	emit_load_gs(e, H10, JS(rip));
+	EMIT(e, 0x65, 0xff, 0x24, 0x25); /* jmp gs:[target] */
+	emit_u32(e, (uint32_t)JS(target));
+	patch_here(e, failed);
+	emit_leave_from_c(j, e, JIT_EXIT_LOOKUP);
+}
+
 /* With r10 = helper_word and r11 = the helper. */
 static void emit_helper_call(struct jit *j, struct emit *e)
 {
@@ -164,38 +224,21 @@ static void emit_helper_call(struct jit *j, struct emit *e)
 
 	j->helper_common = here(e);
 	emit_store_gs(e, H10, JS(insn));
-	for (unsigned r = 0; r < 16; r++)
-		if (clobbered_by_c(r))
-			emit_store_gs(e, r, JS_GPR(r));
-	emit_store_gs(e, RSP, JS_GPR(RSP));
-	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
-	emit_store_gs(e, RAX, JS(save_flags));
+	emit_save_for_c(e);
 	EMIT(e, 0x41, 0x81, 0xe2);       /* and r10d, 0xfff */
 	emit_u32(e, 0xfff);
 	emit_gs(e, 0x03, H10, JS(page_base)); /* add r10, gs:[page_base] */
 	emit_store_gs(e, H10, JS(rip));
-	emit_load_gs(e, RSP, JS(host_rsp));
 	emit_mov_imm(e, RDI, (uint64_t)j);
 	EMIT(e, 0x41, 0xff, 0xd3);       /* call r11 */
 	EMIT(e, 0x84, 0xc0);             /* test al, al */
 	EMIT(e, 0x0f, 0x84, 0, 0, 0, 0); /* jz failed */
 	failed = e->p - 4;
-	emit_load_gs(e, RAX, JS(save_flags));
-	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
-	for (unsigned r = 0; r < 16; r++)
-		if (clobbered_by_c(r))
-			emit_load_gs(e, r, JS_GPR(r));
-	emit_load_gs(e, RSP, JS_GPR(RSP));
+	emit_load_after_c(e);
 	emit_load_gs(e, H10, JS(rip));
 	emit_lookup(j, e, JIT_JUMP_INFO(0, 0)); /* helpers go on at canonical addresses only */
-
 	patch_here(e, failed);
-	emit_mov_imm(e, H11, JIT_EXIT_INTERP);
-	emit_store_gs(e, H11, JS(exit));
-	for (unsigned r = 0; r < 16; r++)
-		if (in_host_register(r) && !clobbered_by_c(r))
-			emit_store_gs(e, r, JS_GPR(r));
-	emit_jmp(e, j->exit_fault);
+	emit_leave_from_c(j, e, JIT_EXIT_INTERP);
 }
 
 void stubs_emit(struct jit *j)
@@ -206,8 +249,11 @@ void stubs_emit(struct jit *j)
 		.to_exec = j->cache.exec - j->cache.writable,
 	};
 
+	uint8_t *to_resolve;
+
 	emit_enter(j, &e);
-	emit_exits(j, &e);
+	to_resolve = emit_exits(j, &e);
+	emit_resolve(j, &e, to_resolve);
 	emit_slow(j, &e);
 	emit_helper_call(j, &e);
 	j->cache.used = (size_t)(e.p - j->cache.writable + 63) & ~(size_t)63;
