@@ -54,7 +54,17 @@ static void close_poll_page(struct x86_cpu *c)
 
 /* ---- Invalidation ---- */
 
-/* Pages whose code was written since we last looked. */
+static void read_log_entry(struct jit *j, uint32_t entry)
+{
+	uint64_t gpa = (uint64_t)(entry & ~CODE_LOG_WATCH) << PAGE_SHIFT;
+
+	if (entry & CODE_LOG_WATCH)
+		tables_drop_writes(j, gpa);
+	else
+		cache_drop_page(j, gpa);
+}
+
+/* Pages whose code was written, or that became code, since we last looked. */
 static void read_code_log(struct jit *j)
 {
 	struct code_map *map = &j->c->sys->ram->code;
@@ -62,14 +72,16 @@ static void read_code_log(struct jit *j)
 
 	if (notes == j->notes_seen)
 		return;
+	mmu_drop_tlb(j->c); /* it may have entries for writes to such a page */
 	if (notes - j->notes_seen > CODE_LOG / 2) {
 		cache_flush(j);
+		tables_flush(j);
 	} else {
 		for (uint64_t n = j->notes_seen; n != notes; n++)
-			cache_drop_page(j, (uint64_t)map->log[n % CODE_LOG] << PAGE_SHIFT);
+			read_log_entry(j, map->log[n % CODE_LOG]);
 	}
-	j->notes_seen = notes;
 	j->last_exit = NULL;
+	__atomic_store_n(&j->notes_seen, notes, __ATOMIC_SEQ_CST);
 }
 
 static void catch_up(struct jit *j)
@@ -106,38 +118,32 @@ static bool interpreter_only(const struct x86_cpu *c)
 	       c->s.rflags & (FLAG_TF | FLAG_DF) || c->sys->trace;
 }
 
-/* Until no vCPU runs with what it knew before. Others may be waiting for us. */
-static void wait_for_flushes(struct jit *j)
+/* Until all other vCPUs that run have read the log so far. They may be waiting for us. */
+static void wait_for_readers(struct jit *j, uint64_t notes)
 {
 	struct x86_system *sys = j->c->sys;
 
 	for (unsigned k = 0; k < sys->cpu_count; k++) {
-		struct x86_cpu *other = sys->cpu[k];
-		struct jit *o = other->engine;
+		struct jit *o = sys->cpu[k]->engine;
 
-		while (other != j->c && x86_events(other) & EV_TLB &&
-		       __atomic_load_n(&o->in_run, __ATOMIC_SEQ_CST)) {
-			if (x86_events(j->c) & EV_TLB) {
-				x86_event_clear(j->c, EV_TLB);
-				mmu_flush_all(j->c);
-			}
+		while (o != j && __atomic_load_n(&o->in_run, __ATOMIC_SEQ_CST) &&
+		       __atomic_load_n(&o->notes_seen, __ATOMIC_SEQ_CST) < notes) {
+			read_code_log(j);
 			__builtin_ia32_pause();
 		}
 	}
 }
 
-/* Marks the page so that writes are noticed from now on; all write entries to it must go. */
+/* Marks the page so that writes are noticed from now on; all shortcuts to it must go. */
 static void watch_page(struct jit *j, uint64_t gpa)
 {
 	struct code_map *map = &j->c->sys->ram->code;
-	struct x86_system *sys = j->c->sys;
 
-	while (!code_map_watch(map, GPA(gpa))) {
-		for (unsigned k = 0; k < sys->cpu_count; k++)
-			if (sys->cpu[k] != j->c)
-				x86_event_raise(sys->cpu[k], EV_TLB);
-		mmu_flush_all(j->c);
-		wait_for_flushes(j);
+	while (code_map_watch(map, GPA(gpa)) != CODE_WATCH_DONE) {
+		uint64_t notes = code_map_log(map, (uint32_t)(gpa >> PAGE_SHIFT) | CODE_LOG_WATCH);
+
+		read_code_log(j);
+		wait_for_readers(j, notes);
 		code_map_watched(map, GPA(gpa));
 	}
 }

@@ -114,6 +114,8 @@ struct jit_space {
 
 #define JIT_SPACES 8u
 
+#define JIT_MANY_ENTRIES ((uint64_t *)1)
+
 /* ---- Blocks ---- */
 
 #define JIT_MAX_INSNS 48u
@@ -204,6 +206,7 @@ struct jit {
 	struct jit_space space[JIT_SPACES];
 	unsigned spaces;          /* so many are mapped */
 	struct jit_space *now;
+	uint64_t **write_entry;   /* by frame: the only one that leads there, or JIT_MANY_ENTRIES */
 	uint64_t clock;           /* for last_use */
 	uint8_t jumps_guard_traps; /* the guard_traps that the jump caches' blocks were made for */
 	uint64_t notes_seen;
@@ -244,6 +247,8 @@ struct jit_table *table_of(struct jit *j, unsigned set);
 void tables_flush(struct jit *j);
 /* x86_cpu.on_flush. Between blocks: their code relies on entries that it saw. */
 void tables_on_flush(struct x86_cpu *c, const struct tlb_flush *f);
+/* Entries by which the page is written. Between blocks. */
+void tables_drop_writes(struct jit *j, uint64_t gpa);
 void tables_forget_jumps(struct jit *j);
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global);
 /* A remembered block depends on another page as well. */

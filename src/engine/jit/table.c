@@ -38,18 +38,77 @@ static void set_entry(struct jit *j, struct jit_table *t, uint64_t index, uint64
 	*entry = addend;
 }
 
-static bool may_write(const struct x86_cpu *c, const struct page_walk *w, unsigned set)
-{
-	if (!w->dirty || code_map_has(&c->sys->ram->code, w->gpa))
-		return false;
-	return w->writable || (set != TLB_USER && !(c->s.cr0 & CR0_WP));
-}
-
 static bool walk(struct x86_cpu *c, uint64_t gva, bool write, unsigned set, struct page_walk *w)
 {
 	uint32_t error;
 
 	return mmu_walk(c, GVA(gva), write ? ACCESS_WRITE : ACCESS_READ, set, false, w, &error);
+}
+
+static gva_t gva_of(uint64_t index)
+{
+	return GVA((uint64_t)((int64_t)(index << 28) >> 16));
+}
+
+/* False: the page became code meanwhile. */
+static bool set_write_entry(struct jit *j, struct jit_table *t, uint64_t gva,
+			    const struct page_walk *w, uint64_t addend)
+{
+	struct code_map *map = &j->c->sys->ram->code;
+	uint64_t index = index_of(gva, true), frame = w->gpa.v >> PAGE_SHIFT;
+	uint64_t *entry = (uint64_t *)t->base + index;
+
+	set_entry(j, t, index, addend, w->global);
+	if (frame < map->frames) {
+		uint64_t **known = &j->write_entry[frame];
+
+		*known = !*known || *known == entry ? entry : JIT_MANY_ENTRIES;
+	}
+	if (code_map_keep_shortcut(map, w->gpa))
+		return true;
+	*entry = 0;
+	return false;
+}
+
+/* ---- Write entries to a page that becomes code ---- */
+
+static void drop_writes(struct jit_table *t, const struct jit_log *log, uint64_t hva)
+{
+	uint64_t *entries = (uint64_t *)t->base;
+
+	for (uint32_t k = 0; k < log->count; k++) {
+		uint64_t index = log->index[k];
+
+		if (index >> JIT_WRITE_BIT && entries[index] + gva_of(index).v == hva)
+			entries[index] = 0;
+	}
+}
+
+static void drop_writes_everywhere(struct jit *j, uint64_t hva)
+{
+	drop_writes(&j->supervisor, &j->supervisor.local, hva);
+	drop_writes(&j->supervisor, &j->supervisor.global, hva);
+	for (unsigned k = 0; k < j->spaces; k++) {
+		struct jit_space *space = &j->space[k];
+
+		drop_writes(&space->user, &space->user.local, hva);
+		drop_writes(&space->user, &space->user.global, hva);
+		drop_writes(&space->ac, &space->ac.local, hva);
+		drop_writes(&space->ac, &space->ac.global, hva);
+	}
+}
+
+/* An entry that is known alone is in a table at some index, and may lead to another page by now. */
+void tables_drop_writes(struct jit *j, uint64_t gpa)
+{
+	uint64_t **known = &j->write_entry[gpa >> PAGE_SHIFT];
+	uint64_t hva = (uint64_t)ram_ptr(j->c->sys->ram, GPA(gpa), PAGE_SIZE);
+
+	if (*known == JIT_MANY_ENTRIES)
+		drop_writes_everywhere(j, hva);
+	else if (*known)
+		**known = 0;
+	*known = NULL;
 }
 
 struct jit_table *table_of(struct jit *j, unsigned set)
@@ -77,11 +136,9 @@ uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
 	mmu_note_large_page(c, GVA(gva), w.page_bytes);
 	addend = (uint64_t)page - (gva & ~PAGE_MASK);
 	set_entry(j, t, index_of(gva, false), addend, w.global);
-	if (may_write(c, &w, set))
-		set_entry(j, t, index_of(gva, true), addend, w.global);
-	else if (write)
-		return 0;
-	return addend;
+	if (mmu_writes_directly(c, &w, set) && set_write_entry(j, t, gva, &w, addend))
+		return addend;
+	return write ? 0 : addend;
 }
 
 /*
@@ -396,9 +453,24 @@ static unsigned affordable_spaces(const struct jit *j)
 	return LM_MIN(spaces, JIT_SPACES);
 }
 
+static int map_write_entries(struct jit *j, struct lm_err *err)
+{
+	uint64_t bytes = j->c->sys->ram->code.frames * sizeof(*j->write_entry);
+
+	j->write_entry = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (j->write_entry != MAP_FAILED)
+		return 0;
+	j->write_entry = NULL;
+	return lm_err_errno(err, -errno, "no memory for the map of written pages");
+}
+
 static int map_tables(struct jit *j, int state_fd, struct lm_err *err)
 {
-	int rc = map_table(&j->supervisor, state_fd, err);
+	int rc = map_write_entries(j, err);
+
+	if (!rc)
+		rc = map_table(&j->supervisor, state_fd, err);
 
 	while (!rc && j->spaces < affordable_spaces(j)) {
 		struct jit_space *space = &j->space[j->spaces];
@@ -435,6 +507,8 @@ static void unmap_table(struct jit_table *t)
 
 void tables_fini(struct jit *j)
 {
+	if (j->write_entry)
+		munmap(j->write_entry, j->c->sys->ram->code.frames * sizeof(*j->write_entry));
 	unmap_table(&j->supervisor);
 	for (unsigned k = 0; k < JIT_SPACES; k++) {
 		unmap_table(&j->space[k].user);

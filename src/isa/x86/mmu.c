@@ -283,12 +283,11 @@ void mmu_note_large_page(struct x86_cpu *c, gva_t gva, uint64_t page_bytes)
 	large->bytes = LM_MAX(large->bytes, page_bytes);
 }
 
-static bool writes_need_no_walk(const struct x86_cpu *c, const struct page_walk *walk,
-				unsigned set)
+bool mmu_writes_directly(const struct x86_cpu *c, const struct page_walk *walk, unsigned set)
 {
-	if (!walk->dirty || code_map_has(&c->sys->ram->code, walk->gpa))
+	if (!walk->dirty || !(walk->writable || (set != TLB_USER && !(c->s.cr0 & CR0_WP))))
 		return false;
-	return walk->writable || (set != TLB_USER && !(c->s.cr0 & CR0_WP));
+	return code_map_allow_shortcut(&c->sys->ram->code, walk->gpa);
 }
 
 static void fill(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set,
@@ -307,7 +306,9 @@ static void fill(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned 
 		return;
 	}
 	e->read_tag = tag;
-	e->write_tag = writes_need_no_walk(c, walk, set) ? tag : TLB_NO_TAG;
+	e->write_tag = mmu_writes_directly(c, walk, set) ? tag : TLB_NO_TAG;
+	if (e->write_tag == tag && !code_map_keep_shortcut(&c->sys->ram->code, walk->gpa))
+		e->write_tag = TLB_NO_TAG;
 }
 
 static void translate_unpaged(gva_t gva, struct page_walk *walk)
@@ -375,7 +376,7 @@ static void flush_set(struct x86_tlb *tlb)
 			TLB_NO_TAG;
 }
 
-static void drop_entries(struct x86_cpu *c)
+void mmu_drop_tlb(struct x86_cpu *c)
 {
 	for (unsigned set = 0; set < TLB_SETS; set++)
 		flush_set(&c->tlb_set[set]);
@@ -390,7 +391,7 @@ static void tell_engine(struct x86_cpu *c, const struct tlb_flush *f)
 
 void mmu_flush_all(struct x86_cpu *c)
 {
-	drop_entries(c);
+	mmu_drop_tlb(c);
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(c->large); k++)
 		c->large[k] = (struct x86_large_pages){ UINT64_MAX, 0, 0 };
 	tell_engine(c, &(struct tlb_flush){ .kind = TLB_FLUSH_ALL });
@@ -404,7 +405,7 @@ void mmu_flush_page(struct x86_cpu *c, gva_t gva)
 	if (gva.v >= large->low && gva.v <= large->high)
 		bytes = large->bytes;
 	if (bytes > PAGE_SIZE)
-		drop_entries(c);
+		mmu_drop_tlb(c);
 	for (unsigned set = 0; set < TLB_SETS; set++) {
 		struct tlb_entry *e = tlb_slot(&c->tlb_set[set], gva.v);
 
@@ -418,7 +419,7 @@ void mmu_flush_page(struct x86_cpu *c, gva_t gva)
 /* These entries carry neither PCIDs nor G: all must go. */
 void mmu_cr3_changed(struct x86_cpu *c, bool keep)
 {
-	drop_entries(c);
+	mmu_drop_tlb(c);
 	tell_engine(c, &(struct tlb_flush){
 		.kind = TLB_SWITCH,
 		.pcid = c->s.cr4 & CR4_PCIDE ? (uint16_t)(c->s.cr3 & CR3_PCID) : 0,
