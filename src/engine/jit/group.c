@@ -113,7 +113,7 @@ static void follow(struct values *v, const struct item *it)
 	    (follow_copy(v, it) || follow_addition(v, it)))
 		return;
 	forget_written(v, it);
-	if (it->class == JIT_PUSH || it->class == JIT_PUSHF)
+	if (it->class == JIT_PUSH || it->class == JIT_PUSHF || it->class == JIT_CALL)
 		v->reg[RSP] = (struct value){ stack.name, stack.offset - 8 };
 	else if (it->class == JIT_LEAVE)
 		v->reg[RSP] = (struct value){ frame.name, frame.offset + 8 };

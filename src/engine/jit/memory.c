@@ -371,6 +371,7 @@ static void emit_ungrouped_exit(struct translation *t, const struct slow *s, uin
 	x->stub = e->p + e->to_exec;
 	x->from = t->block;
 	x->offset = (uint32_t)t->item[s->item].rip;
+	x->insns = s->item;
 	x->ungrouped = true;
 	emit_leave_to(t, x->offset, (uint64_t)x);
 }

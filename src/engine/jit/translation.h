@@ -60,6 +60,12 @@ struct slow {
 	int8_t group;
 };
 
+/* A conditional jump out of the block. */
+struct side {
+	uint8_t *jump; /* its rel32 */
+	unsigned item;
+};
+
 struct translation {
 	struct jit *j;
 	struct emit e;
@@ -71,6 +77,9 @@ struct translation {
 	unsigned groups;
 	int8_t held[2]; /* the group whose addend h10 or h11 holds, or NO_GROUP */
 	unsigned now;   /* the item that is emitted */
+	struct side side[JIT_BRANCHES];
+	unsigned sides;
+	unsigned branches; /* conditional jumps */
 	struct jit_block *block;
 	unsigned exits;
 };
@@ -160,6 +169,10 @@ void emit_second_lookup(struct emit *e);
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit);
 void emit_direct(struct translation *t, uint64_t rip, uint32_t info);
 void emit_branch(struct translation *t, const struct item *it);
+/* Behind the block: where its conditional jumps go. */
+void emit_side_exits(struct translation *t);
+/* Of a direct jump or call. */
+uint64_t relative_target(const struct item *it);
 void emit_loop(struct translation *t, const struct item *it);
 void emit_jump(struct translation *t, const struct item *it);
 void emit_call(struct translation *t, const struct item *it);
