@@ -87,12 +87,9 @@ static unsigned in_scratch(struct translation *t, unsigned reg, unsigned scratch
 	return scratch;
 }
 
-/* to = address + extra. */
-static void emit_plain_address(struct translation *t, const struct item *it, unsigned to,
-			       int32_t extra)
+static void emit_sum(struct translation *t, const struct item *it, unsigned to, struct place m,
+		     int32_t extra)
 {
-	struct place m = it->access.guest;
-
 	m.disp += extra;
 	if (m.base == BASE_RIP) {
 		emit_page_relative(&t->e, to, it->rip + it->i.length + (uint64_t)m.disp);
@@ -103,11 +100,35 @@ static void emit_plain_address(struct translation *t, const struct item *it, uns
 	emit_lea(&t->e, to, m);
 }
 
+/* to = address. */
+static void emit_plain_address(struct translation *t, const struct item *it, unsigned to)
+{
+	emit_sum(t, it, to, it->access.guest, 0);
+}
+
+/* to = lowest address that it may be, + extra. */
+static void emit_first_address(struct translation *t, const struct item *it, unsigned to,
+			       int32_t extra)
+{
+	struct place m = it->access.guest;
+
+	if (it->access.reach)
+		m.index = NO_REG;
+	emit_sum(t, it, to, m, extra);
+}
+
 /* The address is that of a guest register in its host register, plus guest.disp. */
 static bool is_register_based(const struct access *a)
 {
 	return a->guest.base < 16 && a->guest.base != R10 && a->guest.base != R11 &&
 	       a->guest.index == NO_REG;
+}
+
+/* Base and index are guest registers in host registers. */
+static bool has_index(const struct access *a)
+{
+	return a->guest.base < 16 && a->guest.base != R10 && a->guest.base != R11 &&
+	       a->guest.index != NO_REG && a->guest.index != R10 && a->guest.index != R11;
 }
 
 /* ---- The check ---- */
@@ -196,31 +217,31 @@ static unsigned emit_crossing_check(struct translation *t, const struct item *it
 	if (!may_cross(it, low, s->span)) {
 		if (is_register_based(a) && a->guest.disp + low == 0)
 			return a->guest.base;
-		emit_plain_address(t, it, dest, low);
+		emit_first_address(t, it, dest, low);
 	} else if (alone && s->span <= 8 && tail == s->span && is_register_based(a) &&
 		   !(a->guest.disp & (int32_t)(tail - 1))) {
 		emit_test8(e, a->guest.base, tail - 1);
 		emit_cross_jump(t, s, 5);
 		if (!a->guest.disp)
 			return a->guest.base;
-		emit_plain_address(t, it, dest, 0);
+		emit_first_address(t, it, dest, 0);
 	} else if (alone && s->span <= 8 && tail == s->span) {
-		emit_plain_address(t, it, dest, 0);
+		emit_first_address(t, it, dest, 0);
 		emit_test8(e, dest, tail - 1);
 		emit_cross_jump(t, s, 5);
 		s->reload = true;
 	} else if (tail <= 64) {
 		/* The last byte of a power of two from here is not among the first of a page. */
-		emit_plain_address(t, it, dest, low + (int32_t)tail - 1);
+		emit_first_address(t, it, dest, low + (int32_t)tail - 1);
 		emit_test32(e, dest, (uint32_t)(PAGE_SIZE - tail));
 		emit_cross_jump(t, s, 4);
 		s->reload = true;
 	} else {
-		emit_plain_address(t, it, dest, low);
+		emit_first_address(t, it, dest, low);
 		emit_group1(e, 4, dest, PAGE_MASK);
 		emit_group1(e, 7, dest, (uint32_t)(PAGE_SIZE - s->span));
 		emit_cross_jump(t, s, 7);
-		emit_plain_address(t, it, dest, low);
+		emit_first_address(t, it, dest, low);
 	}
 	return dest;
 }
@@ -294,7 +315,7 @@ static struct place emit_general_access(struct translation *t, const struct item
 {
 	scratch_free_all(t);
 	if (it->access.plain) {
-		emit_plain_address(t, it, H10, 0);
+		emit_plain_address(t, it, H10);
 	} else {
 		emit_address(t, it, memory_operand(it));
 		emit_segment(t, memory_operand(it));
@@ -317,13 +338,22 @@ static struct place emit_with_addend(struct translation *t, const struct item *i
 		return (struct place){ a->guest.base, (uint8_t)addend, 1, a->guest.disp };
 	}
 	scratch_free(t, other);
-	emit_plain_address(t, it, other, 0);
+	if (has_index(a)) { /* which may be known later than the base */
+		emit_lea(&t->e, other, (struct place){ a->guest.base, (uint8_t)addend, 1, 0 });
+		m = a->guest;
+		m.base = (uint8_t)other;
+	} else {
+		emit_plain_address(t, it, other);
+	}
 	if (!data)
 		return m;
-	emit_lea(&t->e, other, m);
+	if (m.index == addend) {
+		emit_lea(&t->e, other, m);
+		m = at_base(other, 0);
+	}
 	scratch_free(t, addend);
 	*data = addend;
-	return at_base(other, 0);
+	return m;
 }
 
 struct place emit_access(struct translation *t, const struct item *it, unsigned *data)
@@ -390,14 +420,14 @@ static uint8_t *emit_exact_check(struct translation *t, const struct slow *s)
 
 	patch_here(e, s->cross);
 	if (s->plain)
-		emit_plain_address(t, it, s->dest, first_offset(t, s));
+		emit_first_address(t, it, s->dest, first_offset(t, s));
 	else
 		emit_mov(e, s->dest, H10);
 	emit_group1(e, 4, s->dest, PAGE_MASK);
 	emit_group1(e, 7, s->dest, (uint32_t)(PAGE_SIZE - s->span));
 	crossed = emit_jcc_rel32(e, 7);
 	if (s->reload)
-		emit_plain_address(t, it, s->dest, first_offset(t, s));
+		emit_first_address(t, it, s->dest, first_offset(t, s));
 	emit_jmp(e, s->again);
 	return crossed;
 }
@@ -411,7 +441,7 @@ static void emit_miss(struct translation *t, const struct slow *s)
 	if (s->keep)
 		emit_store_gs(e, other, JS(kept));
 	if (s->plain)
-		emit_plain_address(t, &t->item[s->item], H10, first_offset(t, s));
+		emit_first_address(t, &t->item[s->item], H10, first_offset(t, s));
 	after = emit_lea_here(e, H11);
 	emit_store_gs(e, H11, JS(slow_return));
 	emit_mov_imm(e, H11, s->access);

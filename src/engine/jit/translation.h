@@ -15,6 +15,7 @@
 struct access {
 	struct place guest; /* in guest registers, before the instruction; base may be BASE_RIP */
 	uint16_t size;      /* bytes; 0: no access */
+	uint16_t reach;     /* the index register adds up to so much; its group knows it by this alone */
 	bool plain, write;
 	bool aligned;       /* faults when misaligned: cannot cross a page */
 	bool leader;        /* the first of its group, which makes the check */
