@@ -179,9 +179,11 @@ static void find_operand(struct item *it, const ZydisDecodedOperand *m)
 	a->write = m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 	a->aligned = must_be_aligned(it, a->size);
 	a->plain = is_plain(it);
-	if (a->plain)
-		a->guest = (struct place){ it->i.base, it->i.index, it->i.scale,
-					   (int32_t)it->i.disp };
+	if (!a->plain)
+		return;
+	a->guest = (struct place){ it->i.base, it->i.index, it->i.scale, (int32_t)it->i.disp };
+	if (a->guest.base == BASE_RIP)
+		a->guest.disp += (int32_t)(it->rip + it->i.length);
 }
 
 static void find_on_stack(struct item *it, unsigned base, int32_t disp, bool write)

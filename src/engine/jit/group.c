@@ -1,11 +1,13 @@
 /*
- * Groups: accesses of one block whose addresses differ by constants, close to each other. The first
- * one checks for all of them that they lie in one page and that its table entry permits them; the
- * others use its addend. Where the check fails, the block is left in front of the leader for one
- * without groups, so a fault comes from the instruction that it belongs to.
+ * Groups: accesses of one block whose addresses differ by constants, close to each other. In front
+ * of the first one, the leader, or earlier where flags are live there, it is checked for all of them
+ * that they lie in one page and that its table entry permits them. Where the check fails, the block
+ * is left there for one without groups, so a fault comes from the instruction that it belongs to.
  *
  * An addend is good until the block ends: only the dispatcher takes table entries away.
  */
+#include <limits.h>
+
 #include "engine/jit/translation.h"
 
 /* The longer, the more often it crosses a page; with an index that is a byte, of 8 bytes each. */
@@ -29,6 +31,10 @@ struct key {
 	uint8_t scale;
 	uint64_t offset;
 };
+
+#define FARTHEST_MOVE 16384 /* of a register between the check and the leader */
+
+#define NO_CHECK UINT_MAX
 
 #define NAME_NONE UINT32_MAX
 #define NAME_RIP  (UINT32_MAX - 1)
@@ -174,7 +180,6 @@ static struct key key_of(const struct values *v, struct item *it)
 
 	if (m->base == BASE_RIP) {
 		k.base = NAME_RIP;
-		k.offset += it->rip + it->i.length;
 	} else if (m->base != NO_REG) {
 		k.base = v->reg[m->base].name;
 		k.offset += v->reg[m->base].offset;
@@ -228,13 +233,66 @@ static bool join(const struct translation *t, const struct key *keys, unsigned l
 	return true;
 }
 
-static void make_group(struct translation *t, const struct key *keys, unsigned leader)
+/* Whether the leader's address, but for its low part, is a sum of the same registers in front of k. */
+static bool is_known(const struct access *a, const struct value *then, const struct value *now)
+{
+	const struct place *m = &a->guest;
+	int64_t moved = 0;
+
+	if (m->base < 16) {
+		if (then[m->base].name != now[m->base].name)
+			return false;
+		moved = (int64_t)(now[m->base].offset - then[m->base].offset);
+	}
+	if (moved > FARTHEST_MOVE || moved < -FARTHEST_MOVE)
+		return false;
+	return m->index == NO_REG || a->reach ||
+	       (then[m->index].name == now[m->index].name &&
+		then[m->index].offset == now[m->index].offset);
+}
+
+/*
+ * The last place where flags are dead and the address is known, or NO_CHECK. A conditional jump may
+ * ask whether a pointer is one; the stack's always is.
+ */
+static unsigned find_check(const struct translation *t, const struct values *before,
+			   unsigned leader)
+{
+	const struct access *a = &t->item[leader].access;
+
+	for (unsigned k = leader + 1; k-- > 0;) {
+		if (k < leader && t->item[k].class == JIT_JCC && a->guest.base != RSP)
+			return NO_CHECK;
+		if (!is_known(a, before[k].reg, before[leader].reg))
+			return NO_CHECK;
+		if (!t->item[k].flags_live_in)
+			return k;
+	}
+	return NO_CHECK;
+}
+
+/* The leader's address + low, in the registers as they are in front of the check. */
+static struct place first_byte(const struct access *a, const struct value *then,
+			       const struct value *now, int64_t low)
+{
+	struct place m = a->guest;
+
+	if (a->reach)
+		m.index = NO_REG;
+	if (m.base < 16)
+		m.disp += (int32_t)(now[m.base].offset - then[m.base].offset);
+	m.disp += (int32_t)low;
+	return m;
+}
+
+static void make_group(struct translation *t, const struct key *keys,
+		       const struct values *before, unsigned leader, unsigned check)
 {
 	struct group *g = &t->group[t->groups];
 	struct access *a = &t->item[leader].access;
 	int64_t low = 0, high = bytes_of(a);
 
-	*g = (struct group){ .write = a->write, .last = leader };
+	*g = (struct group){ .write = a->write, .check = check, .last = leader };
 	for (unsigned k = leader + 1; k < t->count; k++) {
 		if (!join(t, keys, leader, k, &low, &high))
 			continue;
@@ -242,29 +300,34 @@ static void make_group(struct translation *t, const struct key *keys, unsigned l
 		g->last = k;
 		t->item[k].access.group = (int8_t)t->groups;
 	}
-	if (g->last == leader && !a->reach)
-		return;
-	a->leader = true;
+	if (g->last == leader && !a->reach && check == leader)
+		return; /* nothing gained */
 	a->group = (int8_t)t->groups++;
-	g->low = (int32_t)low;
+	a->leader = true;
+	g->first = first_byte(a, before[check].reg, before[leader].reg, low);
 	g->span = (uint32_t)(high - low);
 }
 
 void find_groups(struct translation *t)
 {
+	static __thread struct values before[JIT_MAX_INSNS + 1];
 	struct key keys[JIT_MAX_INSNS];
-	struct values v;
 
-	init_values(&v);
+	init_values(&before[0]);
 	for (unsigned k = 0; k < t->count; k++) {
 		if (t->item[k].access.plain)
-			keys[k] = key_of(&v, &t->item[k]);
-		follow(&v, &t->item[k]);
+			keys[k] = key_of(&before[k], &t->item[k]);
+		before[k + 1] = before[k];
+		follow(&before[k + 1], &t->item[k]);
 	}
 	for (unsigned k = 0; k < t->count && t->groups < JIT_GROUPS; k++) {
 		const struct access *a = &t->item[k].access;
+		unsigned check;
 
-		if (a->plain && a->group == NO_GROUP && !t->item[k].flags_live_in)
-			make_group(t, keys, k);
+		if (!a->plain || a->group != NO_GROUP)
+			continue;
+		check = find_check(t, before, k);
+		if (check != NO_CHECK)
+			make_group(t, keys, before, k, check);
 	}
 }

@@ -43,7 +43,7 @@ struct jit_state {
 	uint64_t kept;           /* a scratch register during a slow path */
 	uint64_t left_after;     /* how many instructions of the block, where it was left for another page */
 	uint64_t index_mask;     /* PEXT mask: the bits of an address that are its table index */
-	uint64_t addend[8];      /* JIT_GROUPS; of the block's groups whose addend left its register */
+	uint64_t addend[16];     /* JIT_GROUPS; of the block's groups whose addend left its register */
 	uint32_t host_mxcsr, mxcsr; /* the guest's outside translated code */
 	uint8_t interrupt_flag;  /* RFLAGS.IF, 0 or 1 */
 	uint8_t ymm[16][32] __attribute__((aligned(64))); /* outside translated code */
@@ -118,7 +118,7 @@ struct jit_space {
 /* ---- Blocks ---- */
 
 #define JIT_MAX_INSNS 48u
-#define JIT_GROUPS    8u
+#define JIT_GROUPS    16u
 #define JIT_BRANCHES  4u
 
 struct jit_block;

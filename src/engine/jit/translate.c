@@ -100,6 +100,7 @@ static void emit_block(struct translation *t)
 			(uint16_t)((t->item[k].rip - t->block->gpa) & PAGE_MASK),
 		};
 		t->now = k;
+		emit_group_checks(t);
 		emit_item(t, &t->item[k]);
 	}
 	if (!ends_block(last))

@@ -13,12 +13,12 @@
  * 64-bit registers and a constant: `plain`. All else has its address computed as the guest wrote it.
  */
 struct access {
-	struct place guest; /* in guest registers, before the instruction; base may be BASE_RIP */
+	struct place guest; /* in guest registers, before the instruction; or an offset from the page */
 	uint16_t size;      /* bytes; 0: no access */
 	uint16_t reach;     /* the index register adds up to so much; its group knows it by this alone */
 	bool plain, write;
 	bool aligned;       /* faults when misaligned: cannot cross a page */
-	bool leader;        /* the first of its group, which makes the check */
+	bool leader;        /* the first of its group */
 	int8_t group;
 };
 
@@ -39,11 +39,11 @@ struct item {
 
 /* Accesses to one page that a single check precedes (group.c). */
 struct group {
-	int32_t low;   /* of the lowest byte, from the leader's address */
+	struct place first; /* the lowest byte, in registers as they are in front of `check` */
 	uint32_t span; /* bytes, from there */
 	bool write;    /* any of them */
 	bool stored;   /* the addend is in its slot of the state page too */
-	unsigned last; /* item */
+	unsigned check, last; /* items: of the check, and of the last access */
 };
 
 /* A slow path to be emitted behind the block. */
@@ -126,6 +126,8 @@ void emit_address(struct translation *t, const struct item *it, const ZydisDecod
 void emit_segment(struct translation *t, const ZydisDecodedOperand *m);
 /* h10, a gva, becomes the host's address. */
 void emit_translate(struct translation *t, const struct item *it, unsigned size, bool write);
+/* Those that belong in front of the instruction that comes now. */
+void emit_group_checks(struct translation *t);
 void emit_slow_paths(struct translation *t);
 /* To and from the state page, by way of RAX, which keeps its value. */
 void emit_save_flags(struct emit *e);
