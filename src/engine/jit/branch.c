@@ -195,6 +195,8 @@ void emit_call(struct translation *t, const struct item *it)
 		emit_store_gs(e, H10, JS(call_target));
 	}
 	emit_push_address(t, it, it->rip + it->i.length);
+	if (!direct || is_last(t))
+		emit_late_rsp(t);
 	if (direct) {
 		if (is_last(t))
 			emit_direct(t, relative_target(it), info);
@@ -210,6 +212,7 @@ void emit_ret(struct translation *t, const struct item *it)
 	unsigned released = it->i.op_count ? it->i.imm & 0xffff : 0;
 
 	emit_load(e, H10, emit_access(t, it, NULL));
-	emit_add(e, RSP, 8 + (int32_t)released);
+	t->rsp_late += 8 + (int32_t)released;
+	emit_late_rsp(t);
 	emit_lookup(t->j, e, JIT_JUMP_INFO(it->rip, 8 + (int32_t)released));
 }

@@ -360,8 +360,12 @@ struct place emit_access(struct translation *t, const struct item *it, unsigned 
 	const struct access *a = &it->access;
 	unsigned addend;
 
-	if (a->group != NO_GROUP)
-		return emit_with_addend(t, a->guest, scratch_addend(t, a->group), data);
+	if (a->group != NO_GROUP) {
+		struct place m = a->guest;
+
+		m.disp += m.base == RSP ? t->rsp_late : 0;
+		return emit_with_addend(t, m, scratch_addend(t, a->group), data);
+	}
 	if (!a->plain || it->flags_live_in || !is_register_based(a->guest))
 		return emit_general_access(t, it, data);
 	addend = scratch_take(t, NO_REG);

@@ -86,6 +86,14 @@ static void emit_item(struct translation *t, const struct item *it)
 	}
 }
 
+static bool has_check(const struct translation *t, unsigned item)
+{
+	for (unsigned k = 0; k < t->groups; k++)
+		if (t->group[k].check == item)
+			return true;
+	return false;
+}
+
 static void emit_block(struct translation *t)
 {
 	const struct item *last = &t->item[t->count - 1];
@@ -100,9 +108,12 @@ static void emit_block(struct translation *t)
 			(uint16_t)((t->item[k].rip - t->block->gpa) & PAGE_MASK),
 		};
 		t->now = k;
+		if (!works_with_late_rsp(&t->item[k]) || has_check(t, k))
+			emit_late_rsp(t);
 		emit_group_checks(t);
 		emit_item(t, &t->item[k]);
 	}
+	emit_late_rsp(t);
 	if (!ends_block(last))
 		emit_direct(t, last->rip + last->i.length, JIT_JUMP_INFO(last->rip, 0));
 	emit_side_exits(t);
@@ -149,6 +160,7 @@ static struct translation *analyse(struct jit *j, const struct jit_source *from)
 	t->j = j;
 	t->count = t->slows = t->exits = t->groups = t->sides = 0;
 	t->held[0] = t->held[1] = NO_GROUP;
+	t->rsp_late = 0;
 	analyse_block(t, from->code, from->room, from->gpa & PAGE_MASK,
 		      from->second_page == JIT_ONE_PAGE ? from->max_insns : 1);
 	return t;

@@ -18,7 +18,7 @@ struct access {
 	uint16_t reach;     /* the index register adds up to so much; its group knows it by this alone */
 	bool plain, write;
 	bool aligned;       /* faults when misaligned: cannot cross a page */
-	bool leader;        /* the first of its group */
+	bool leader;        /* the first of its group: may fault still, if its address is not canonical */
 	int8_t group;
 };
 
@@ -78,6 +78,7 @@ struct translation {
 	unsigned groups;
 	int8_t held[2]; /* the group whose addend h10 or h11 holds, or NO_GROUP */
 	unsigned now;   /* the item that is emitted */
+	int32_t rsp_late; /* how far RSP has moved in the guest and not yet in its register */
 	struct side side[JIT_BRANCHES];
 	unsigned sides;
 	unsigned branches; /* conditional jumps */
@@ -137,6 +138,12 @@ void emit_restore_flags(struct emit *e);
 void emit_copy(struct translation *t, const struct item *it);
 
 /* stack.c: the stack and the interrupt flag. */
+/*
+ * Between pushes and pops of a group, which do not fault any more, RSP moves once for all. Where it
+ * is read and where something may fault it is in its register.
+ */
+void emit_late_rsp(struct translation *t);
+bool works_with_late_rsp(const struct item *it);
 void emit_push(struct translation *t, const struct item *it);
 /* Pushes the address of what is at an offset from the start of the block's page. */
 void emit_push_address(struct translation *t, const struct item *it, uint64_t offset);
