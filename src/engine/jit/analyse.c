@@ -179,9 +179,11 @@ static void find_operand(struct item *it, const ZydisDecodedOperand *m)
 	a->write = m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 	a->aligned = must_be_aligned(it, a->size);
 	a->plain = is_plain(it);
-	if (a->plain)
-		a->guest = (struct place){ it->i.base, it->i.index, it->i.scale,
-					   (int32_t)it->i.disp };
+	if (!a->plain)
+		return;
+	a->guest = (struct place){ it->i.base, it->i.index, it->i.scale, (int32_t)it->i.disp };
+	if (a->guest.base == BASE_RIP)
+		a->guest.disp += (int32_t)(it->rip + it->i.length);
 }
 
 static void find_on_stack(struct item *it, unsigned base, int32_t disp, bool write)
@@ -252,20 +254,44 @@ bool ends_block(const struct item *it)
 	       it->class == JIT_HELPER_CPL0;
 }
 
-static void decode_block(struct translation *t, const uint8_t *p, unsigned room,
+static bool is_in_block(const struct translation *t, uint64_t offset)
+{
+	for (unsigned k = 0; k < t->count; k++)
+		if (t->item[k].rip == offset)
+			return true;
+	return false;
+}
+
+/*
+ * A block goes on behind a conditional jump that is not taken, and at the target of a direct jump or
+ * call in the same page: what is longer has more accesses in common. False: it ends with this one.
+ */
+static bool find_next(struct translation *t, const struct item *it, uint64_t *offset)
+{
+	*offset = it->rip + it->i.length;
+	if (it->class == JIT_JCC)
+		return ++t->branches < JIT_BRANCHES;
+	if (!ends_block(it))
+		return true;
+	if ((it->class != JIT_JUMP && it->class != JIT_CALL) || it->i.op[0].kind != OPK_REL)
+		return false;
+	*offset = relative_target(it);
+	return true;
+}
+
+/* `page` is where the page's first byte would be: a block of one instruction may come from a copy. */
+static void decode_block(struct translation *t, const uint8_t *page, uint64_t end,
 			 uint64_t offset, unsigned max_insns)
 {
-	while (t->count < max_insns && room) {
+	t->branches = 0;
+	while (t->count < max_insns && offset < end && !is_in_block(t, offset)) {
 		struct item *it = &t->item[t->count];
 
-		if (!decode_item(t, it, p, room, offset))
+		if (!decode_item(t, it, page + offset, (unsigned)(end - offset), offset))
 			return;
 		t->count++;
-		if (ends_block(it))
+		if (!find_next(t, it, &offset))
 			return;
-		p += it->i.length;
-		room -= it->i.length;
-		offset += it->i.length;
 	}
 }
 
@@ -340,7 +366,8 @@ static void find_live_flags(struct translation *t)
 			written = f->modified | f->set_0 | f->set_1 | f->undefined;
 			read = f->tested;
 		}
-		if (it->class == JIT_INTERP || it->class >= JIT_PUSHF || may_fault_late(it))
+		if (it->class == JIT_INTERP || it->class == JIT_JCC || it->class >= JIT_PUSHF ||
+		    may_fault_late(it))
 			read = ARITH_FLAGS;
 		if (it->class >= JIT_PUSHF)
 			written = 0;
@@ -359,7 +386,7 @@ void analyse_block(struct translation *t, const uint8_t *p, unsigned room, uint6
 	if (!ready)
 		ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	ready = true;
-	decode_block(t, p, room, offset, max_insns);
+	decode_block(t, p - offset, offset + room, offset, max_insns);
 	check_shadows(t);
 	find_live_flags(t);
 }

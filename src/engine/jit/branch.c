@@ -74,13 +74,17 @@ void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit)
  * target's block once that exists. A target in another page cannot be chained: that page may be
  * mapped anew.
  */
-static void emit_exit_stub(struct translation *t, uint8_t *patch, uint64_t rip, uint32_t info)
+static void emit_exit_stub(struct translation *t, uint8_t *patch, uint64_t rip, uint32_t info,
+			   unsigned insns)
 {
 	struct emit *e = &t->e;
 	struct jit_exit *x = &t->block->exit[t->exits++];
 
 	patch_here(e, patch);
+	x->insns = insns;
 	if (rip >> PAGE_SHIFT) {
+		if (insns < t->count)
+			emit_store_gs_imm(e, JS(left_after), insns);
 		emit_page_relative(e, H10, rip);
 		emit_lookup(t->j, e, info);
 		return;
@@ -99,22 +103,36 @@ void emit_direct(struct translation *t, uint64_t rip, uint32_t info)
 	emit_u8(e, 0xe9);
 	emit_u32(e, 0);
 	if (!e->full)
-		emit_exit_stub(t, e->p - 4, rip, info);
+		emit_exit_stub(t, e->p - 4, rip, info, t->count);
 }
 
-static uint64_t relative_target(const struct item *it)
+uint64_t relative_target(const struct item *it)
 {
 	return it->rip + it->i.length + it->i.imm;
+}
+
+static bool is_last(const struct translation *t)
+{
+	return t->now == t->count - 1;
 }
 
 void emit_branch(struct translation *t, const struct item *it)
 {
 	uint8_t *taken = emit_jcc_rel32(&t->e, it->i.cc);
-	uint32_t info = JIT_JUMP_INFO(it->rip, 0);
 
-	emit_direct(t, it->rip + it->i.length, info);
-	if (taken)
-		emit_exit_stub(t, taken, relative_target(it), info);
+	t->side[t->sides++] = (struct side){ taken, t->now };
+	if (is_last(t))
+		emit_direct(t, it->rip + it->i.length, JIT_JUMP_INFO(it->rip, 0));
+}
+
+void emit_side_exits(struct translation *t)
+{
+	for (unsigned k = 0; k < t->sides; k++) {
+		const struct item *it = &t->item[t->side[k].item];
+
+		emit_exit_stub(t, t->side[k].jump, relative_target(it), JIT_JUMP_INFO(it->rip, 0),
+			       t->side[k].item + 1);
+	}
 }
 
 /* h10 = the target of an indirect jump or call. */
@@ -151,14 +169,15 @@ void emit_loop(struct translation *t, const struct item *it)
 	taken = e->p - 4;
 	if (e->full)
 		return;
-	emit_exit_stub(t, not_taken, it->rip + it->i.length, info);
-	emit_exit_stub(t, taken, relative_target(it), info);
+	emit_exit_stub(t, not_taken, it->rip + it->i.length, info, t->count);
+	emit_exit_stub(t, taken, relative_target(it), info, t->count);
 }
 
 void emit_jump(struct translation *t, const struct item *it)
 {
 	if (it->i.op[0].kind == OPK_REL) {
-		emit_direct(t, relative_target(it), JIT_JUMP_INFO(it->rip, 0));
+		if (is_last(t))
+			emit_direct(t, relative_target(it), JIT_JUMP_INFO(it->rip, 0));
 		return;
 	}
 	emit_indirect_target(t, it);
@@ -176,8 +195,11 @@ void emit_call(struct translation *t, const struct item *it)
 		emit_store_gs(e, H10, JS(call_target));
 	}
 	emit_push_address(t, it, it->rip + it->i.length);
+	if (!direct || is_last(t))
+		emit_late_rsp(t);
 	if (direct) {
-		emit_direct(t, relative_target(it), info);
+		if (is_last(t))
+			emit_direct(t, relative_target(it), info);
 		return;
 	}
 	emit_load_gs(e, H10, JS(call_target));
@@ -190,6 +212,7 @@ void emit_ret(struct translation *t, const struct item *it)
 	unsigned released = it->i.op_count ? it->i.imm & 0xffff : 0;
 
 	emit_load(e, H10, emit_access(t, it, NULL));
-	emit_add(e, RSP, 8 + (int32_t)released);
+	t->rsp_late += 8 + (int32_t)released;
+	emit_late_rsp(t);
 	emit_lookup(t->j, e, JIT_JUMP_INFO(it->rip, 8 + (int32_t)released));
 }

@@ -136,7 +136,7 @@ static void unchain_incoming(struct jit *j, struct jit_block *b)
 
 static void unchain_outgoing(struct jit_block *b)
 {
-	for (unsigned k = 0; k < LM_ARRAY_SIZE(b->exit); k++) {
+	for (unsigned k = 0; k < b->exits; k++) {
 		struct jit_exit *x = &b->exit[k], **p;
 
 		if (!x->to)

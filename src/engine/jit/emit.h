@@ -84,6 +84,18 @@ static inline void emit_store_gs(struct emit *e, unsigned reg, int32_t disp)
 	emit_gs(e, 0x89, reg, disp);
 }
 
+/* mov qword gs:[disp], imm32 */
+static inline void emit_store_gs_imm(struct emit *e, int32_t disp, uint32_t imm)
+{
+	emit_u8(e, 0x65);
+	emit_u8(e, rex(true, 0, 0, 0));
+	emit_u8(e, 0xc7);
+	emit_u8(e, modrm(0, 0, 4));
+	emit_u8(e, 0x25);
+	emit_u32(e, (uint32_t)disp);
+	emit_u32(e, imm);
+}
+
 /* mov reg, imm by the shortest form. */
 static inline void emit_mov_imm(struct emit *e, unsigned reg, uint64_t v)
 {

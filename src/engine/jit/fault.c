@@ -25,7 +25,7 @@ uint64_t fault_offset(const struct jit_block *b, const uint8_t *host)
 
 	while (k && b->info[k].host > offset)
 		k--;
-	return (b->gpa & PAGE_MASK) + b->info[k].guest;
+	return (b->gpa + b->info[k].guest) & PAGE_MASK;
 }
 
 static uint64_t pack_flags(uint64_t rflags)

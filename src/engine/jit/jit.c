@@ -354,10 +354,11 @@ static unsigned executed(const struct jit *j, const struct jit_block *b)
 	unsigned n = 0;
 
 	if (j->js->exit == JIT_EXIT_LOOKUP) /* not canonical: the jump faults itself, see undo_jump */
-		return b->insns - !x86_canonical(j->js->rip);
-	if (j->js->exit > JIT_EXIT_FAULT && !((const struct jit_exit *)j->js->exit)->ungrouped)
-		return b->insns;
-	while (n < b->insns && (b->gpa & PAGE_MASK) + b->info[n].guest != (j->js->rip & PAGE_MASK))
+		return (unsigned)(j->js->left_after ? j->js->left_after : b->insns) -
+		       !x86_canonical(j->js->rip);
+	if (j->js->exit > JIT_EXIT_FAULT)
+		return ((const struct jit_exit *)j->js->exit)->insns;
+	while (n < b->insns && ((b->gpa + b->info[n].guest) & PAGE_MASK) != (j->js->rip & PAGE_MASK))
 		n++;
 	return n;
 }
@@ -368,6 +369,7 @@ static void run_counted(struct jit *j, struct jit_block *b)
 	struct x86_cpu *c = j->c;
 	unsigned n;
 
+	j->js->left_after = 0;
 	enter_block(j, b);
 	n = executed(j, b);
 	c->count.instructions += n;

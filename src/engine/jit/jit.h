@@ -41,8 +41,9 @@ struct jit_state {
 	uint64_t work;           /* scratch of one instruction */
 	uint64_t mask31, mask63; /* PEXT masks: the bits of a bit's number in a word */
 	uint64_t kept;           /* a scratch register during a slow path */
+	uint64_t left_after;     /* how many instructions of the block, where it was left for another page */
 	uint64_t index_mask;     /* PEXT mask: the bits of an address that are its table index */
-	uint64_t addend[8];      /* JIT_GROUPS; of the block's groups whose addend left its register */
+	uint64_t addend[16];     /* JIT_GROUPS; of the block's groups whose addend left its register */
 	uint32_t host_mxcsr, mxcsr; /* the guest's outside translated code */
 	uint8_t interrupt_flag;  /* RFLAGS.IF, 0 or 1 */
 	uint8_t ymm[16][32] __attribute__((aligned(64))); /* outside translated code */
@@ -119,7 +120,8 @@ struct jit_space {
 /* ---- Blocks ---- */
 
 #define JIT_MAX_INSNS 48u
-#define JIT_GROUPS    8u
+#define JIT_GROUPS    16u
+#define JIT_BRANCHES  4u
 
 struct jit_block;
 
@@ -131,12 +133,13 @@ struct jit_exit {
 	uint32_t offset;      /* of its target, which is in the same page */
 	struct jit_block *to; /* when chained */
 	struct jit_exit *next_in; /* other exits chained to `to` */
+	unsigned insns;       /* of the block, executed when it is taken */
 	bool ungrouped;       /* the check of a group failed: go on in a block without groups */
 };
 
 struct jit_insn_info {
 	uint16_t host; /* offset of its code in the block */
-	uint16_t guest;
+	uint16_t guest; /* of the instruction from the block's first one, modulo the size of a page */
 };
 
 /*
@@ -159,7 +162,8 @@ struct jit_block {
 	uint8_t *code, *chained, *code_end; /* executable addresses */
 	struct jit_block *next_hash;
 	struct jit_page_link link[2];
-	struct jit_exit exit[2 + JIT_GROUPS]; /* after the jump's: one for each group */
+	struct jit_exit *exit; /* of the last instruction, the conditional jumps, the groups */
+	unsigned exits;
 	struct jit_exit *incoming;
 	bool dead;
 	struct jit_insn_info info[]; /* insns entries, in order */

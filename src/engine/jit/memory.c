@@ -88,14 +88,11 @@ static unsigned in_scratch(struct translation *t, unsigned reg, unsigned scratch
 }
 
 /* to = address + extra. */
-static void emit_plain_address(struct translation *t, const struct item *it, unsigned to,
-			       int32_t extra)
+static void emit_sum(struct translation *t, unsigned to, struct place m, int32_t extra)
 {
-	struct place m = it->access.guest;
-
 	m.disp += extra;
 	if (m.base == BASE_RIP) {
-		emit_page_relative(&t->e, to, it->rip + it->i.length + (uint64_t)m.disp);
+		emit_page_relative(&t->e, to, (uint64_t)m.disp);
 		return;
 	}
 	m.base = m.base == NO_REG ? NO_REG : (uint8_t)in_scratch(t, m.base, to);
@@ -103,23 +100,23 @@ static void emit_plain_address(struct translation *t, const struct item *it, uns
 	emit_lea(&t->e, to, m);
 }
 
-/* The address is that of a guest register in its host register, plus guest.disp. */
-static bool is_register_based(const struct access *a)
+static bool in_host_register(unsigned reg)
 {
-	return a->guest.base < 16 && a->guest.base != R10 && a->guest.base != R11 &&
-	       a->guest.index == NO_REG;
+	return reg < 16 && reg != R10 && reg != R11;
+}
+
+/* A guest register in its host register, and a constant. */
+static bool is_register_based(struct place m)
+{
+	return in_host_register(m.base) && m.index == NO_REG;
 }
 
 /* ---- The check ---- */
 
-static bool may_cross(const struct item *it, int32_t low, unsigned span)
+/* Constants are offsets from the start of a page. */
+static bool may_cross(struct place m, unsigned span)
 {
-	const struct access *a = &it->access;
-	uint64_t first = it->rip + it->i.length + (uint64_t)(a->guest.disp + low);
-
-	if (a->group == NO_GROUP && (a->aligned || a->size == 1))
-		return false;
-	return !a->plain || a->guest.base != BASE_RIP || (first & PAGE_MASK) + span > PAGE_SIZE;
+	return m.base != BASE_RIP || ((uint32_t)m.disp & PAGE_MASK) + span > PAGE_SIZE;
 }
 
 static unsigned round_up_pow2(unsigned n)
@@ -185,66 +182,86 @@ static void emit_cross_jump(struct translation *t, struct slow *s, unsigned cc)
  * Checks that [first, first + span) lies in one page, where that is not sure, and returns the
  * register with an address in that page. Out of line is decided what the cheap checks leave open.
  */
-static unsigned emit_crossing_check(struct translation *t, const struct item *it, struct slow *s)
+static unsigned emit_crossing_check(struct translation *t, struct slow *s, bool crossing)
 {
-	const struct access *a = &it->access;
 	struct emit *e = &t->e;
 	unsigned dest = s->dest, tail = round_up_pow2(s->span);
-	bool alone = s->group == NO_GROUP;
-	int32_t low = alone ? 0 : t->group[s->group].low;
+	bool natural = s->group == NO_GROUP && s->span <= 8 && tail == s->span;
+	bool simple = is_register_based(s->first);
 
-	if (!may_cross(it, low, s->span)) {
-		if (is_register_based(a) && a->guest.disp + low == 0)
-			return a->guest.base;
-		emit_plain_address(t, it, dest, low);
-	} else if (alone && s->span <= 8 && tail == s->span && is_register_based(a) &&
-		   !(a->guest.disp & (int32_t)(tail - 1))) {
-		emit_test8(e, a->guest.base, tail - 1);
+	if (!crossing) {
+		if (simple && !s->first.disp)
+			return s->first.base;
+		emit_sum(t, dest, s->first, 0);
+	} else if (natural && simple && !(s->first.disp & (int32_t)(tail - 1))) {
+		emit_test8(e, s->first.base, tail - 1);
 		emit_cross_jump(t, s, 5);
-		if (!a->guest.disp)
-			return a->guest.base;
-		emit_plain_address(t, it, dest, 0);
-	} else if (alone && s->span <= 8 && tail == s->span) {
-		emit_plain_address(t, it, dest, 0);
+		if (!s->first.disp)
+			return s->first.base;
+		emit_sum(t, dest, s->first, 0);
+	} else if (natural) {
+		emit_sum(t, dest, s->first, 0);
 		emit_test8(e, dest, tail - 1);
 		emit_cross_jump(t, s, 5);
 		s->reload = true;
 	} else if (tail <= 64) {
 		/* The last byte of a power of two from here is not among the first of a page. */
-		emit_plain_address(t, it, dest, low + (int32_t)tail - 1);
+		emit_sum(t, dest, s->first, (int32_t)tail - 1);
 		emit_test32(e, dest, (uint32_t)(PAGE_SIZE - tail));
 		emit_cross_jump(t, s, 4);
 		s->reload = true;
 	} else {
-		emit_plain_address(t, it, dest, low);
+		emit_sum(t, dest, s->first, 0);
 		emit_group1(e, 4, dest, PAGE_MASK);
 		emit_group1(e, 7, dest, (uint32_t)(PAGE_SIZE - s->span));
 		emit_cross_jump(t, s, 7);
-		emit_plain_address(t, it, dest, low);
+		emit_sum(t, dest, s->first, 0);
 	}
 	return dest;
 }
 
-/* dest = addend for a plain access, or for all of its group. Flags are dead. */
-static void emit_plain_check(struct translation *t, const struct item *it, unsigned dest)
+static void emit_plain_check(struct translation *t, struct slow *s, struct place first,
+			     bool crossing)
 {
-	const struct access *a = &it->access;
-	const struct group *g = a->group == NO_GROUP ? NULL : &t->group[a->group];
-	bool write = g ? g->write : a->write;
-	struct slow *s = new_slow(t, (write ? JIT_ACCESS_WRITE : 0) | (g ? JIT_ACCESS_GROUP : 0),
-				  g ? g->span : a->size, dest);
-
 	s->plain = true;
-	s->group = a->group;
-	s->keep = scratch_is_held(t, dest == H10 ? H11 : H10);
-	emit_entry(t, s, emit_crossing_check(t, it, s));
+	s->first = first;
+	s->keep = scratch_is_held(t, s->dest == H10 ? H11 : H10);
+	emit_entry(t, s, emit_crossing_check(t, s, crossing));
+}
+
+/* dest = addend for a plain access. Flags are dead. */
+static void emit_single_check(struct translation *t, const struct access *a, unsigned dest)
+{
+	struct slow *s = new_slow(t, a->write ? JIT_ACCESS_WRITE : 0, a->size, dest);
+
+	emit_plain_check(t, s, a->guest,
+			 !a->aligned && a->size > 1 && may_cross(a->guest, a->size));
+}
+
+static void emit_group_check(struct translation *t, int number)
+{
+	const struct group *g = &t->group[number];
+	unsigned dest = scratch_take(t, NO_REG);
+	struct slow *s = new_slow(t, JIT_ACCESS_GROUP | (g->write ? JIT_ACCESS_WRITE : 0), g->span,
+				  dest);
+
+	s->group = (int8_t)number;
+	emit_plain_check(t, s, g->first, may_cross(g->first, g->span));
+	scratch_hold(t, dest, number);
+}
+
+void emit_group_checks(struct translation *t)
+{
+	for (unsigned k = 0; k < t->groups; k++)
+		if (t->group[k].check == t->now)
+			emit_group_check(t, (int)k);
 }
 
 /*
  * With h10 = gva: h11 = the addend. Flags are kept when `live`, and then RAX is in the state page
  * from here to the end of the check.
  */
-static void emit_check_h10(struct translation *t, const struct access *a, bool may_cross, bool live)
+static void emit_check_h10(struct translation *t, const struct access *a, bool crossing, bool live)
 {
 	struct emit *e = &t->e;
 	struct slow *s = new_slow(t, (a->write ? JIT_ACCESS_WRITE : 0) | (live ? JIT_ACCESS_FLAGS : 0),
@@ -253,10 +270,10 @@ static void emit_check_h10(struct translation *t, const struct access *a, bool m
 
 	if (live)
 		emit_save_flags(e);
-	if (may_cross && a->size <= 8 && tail == a->size) {
+	if (crossing && a->size <= 8 && tail == a->size) {
 		emit_test8(e, H10, tail - 1);
 		emit_cross_jump(t, s, 5);
-	} else if (may_cross) {
+	} else if (crossing) {
 		emit_lea(e, H11, at_base(H10, (int32_t)tail - 1));
 		emit_test32(e, H11, (uint32_t)(PAGE_SIZE - tail));
 		emit_cross_jump(t, s, 4);
@@ -292,38 +309,50 @@ void emit_translate(struct translation *t, const struct item *it, unsigned size,
 static struct place emit_general_access(struct translation *t, const struct item *it,
 					unsigned *data)
 {
+	const struct access *a = &it->access;
+	bool crossing = !a->aligned && a->size > 1;
+
 	scratch_free_all(t);
-	if (it->access.plain) {
-		emit_plain_address(t, it, H10, 0);
+	if (a->plain) {
+		emit_sum(t, H10, a->guest, 0);
+		crossing = crossing && may_cross(a->guest, a->size);
 	} else {
 		emit_address(t, it, memory_operand(it));
 		emit_segment(t, memory_operand(it));
 	}
-	emit_check_h10(t, &it->access, may_cross(it, 0, it->access.size), it->flags_live_in);
+	emit_check_h10(t, a, crossing, it->flags_live_in);
 	return in_both(t, data);
 }
 
 /* [guest's operand + addend], or by way of the other scratch register. */
-static struct place emit_with_addend(struct translation *t, const struct item *it, unsigned addend,
+static struct place emit_with_addend(struct translation *t, struct place m, unsigned addend,
 				     unsigned *data)
 {
-	const struct access *a = &it->access;
 	unsigned other = addend == H10 ? H11 : H10;
-	struct place m = { (uint8_t)other, (uint8_t)addend, 1, 0 };
 
-	if (is_register_based(a)) {
+	if (is_register_based(m)) {
 		if (data)
 			*data = scratch_take(t, addend);
-		return (struct place){ a->guest.base, (uint8_t)addend, 1, a->guest.disp };
+		return (struct place){ m.base, (uint8_t)addend, 1, m.disp };
 	}
 	scratch_free(t, other);
-	emit_plain_address(t, it, other, 0);
+	if (in_host_register(m.base) && in_host_register(m.index)) {
+		/* The index may be known later than the base. */
+		emit_lea(&t->e, other, (struct place){ m.base, (uint8_t)addend, 1, 0 });
+		m.base = (uint8_t)other;
+	} else {
+		emit_sum(t, other, m, 0);
+		m = (struct place){ (uint8_t)other, (uint8_t)addend, 1, 0 };
+	}
 	if (!data)
 		return m;
-	emit_lea(&t->e, other, m);
+	if (m.index == addend) {
+		emit_lea(&t->e, other, m);
+		m = at_base(other, 0);
+	}
 	scratch_free(t, addend);
 	*data = addend;
-	return at_base(other, 0);
+	return m;
 }
 
 struct place emit_access(struct translation *t, const struct item *it, unsigned *data)
@@ -331,14 +360,17 @@ struct place emit_access(struct translation *t, const struct item *it, unsigned 
 	const struct access *a = &it->access;
 	unsigned addend;
 
-	if (a->group != NO_GROUP && !a->leader)
-		return emit_with_addend(t, it, scratch_addend(t, a->group), data);
-	if (!a->plain || it->flags_live_in || (a->group == NO_GROUP && !is_register_based(a)))
+	if (a->group != NO_GROUP) {
+		struct place m = a->guest;
+
+		m.disp += m.base == RSP ? t->rsp_late : 0;
+		return emit_with_addend(t, m, scratch_addend(t, a->group), data);
+	}
+	if (!a->plain || it->flags_live_in || !is_register_based(a->guest))
 		return emit_general_access(t, it, data);
 	addend = scratch_take(t, NO_REG);
-	emit_plain_check(t, it, addend);
-	scratch_hold(t, addend, a->group);
-	return emit_with_addend(t, it, addend, data);
+	emit_single_check(t, a, addend);
+	return emit_with_addend(t, a->guest, addend, data);
 }
 
 struct place emit_read_operand(struct translation *t, const struct item *it,
@@ -371,32 +403,27 @@ static void emit_ungrouped_exit(struct translation *t, const struct slow *s, uin
 	x->stub = e->p + e->to_exec;
 	x->from = t->block;
 	x->offset = (uint32_t)t->item[s->item].rip;
+	x->insns = s->item;
 	x->ungrouped = true;
 	emit_leave_to(t, x->offset, (uint64_t)x);
-}
-
-static int32_t first_offset(const struct translation *t, const struct slow *s)
-{
-	return s->group == NO_GROUP ? 0 : t->group[s->group].low;
 }
 
 /* Looks closer: the rel32 that is taken when the page is indeed crossed. */
 static uint8_t *emit_exact_check(struct translation *t, const struct slow *s)
 {
-	const struct item *it = &t->item[s->item];
 	struct emit *e = &t->e;
 	uint8_t *crossed;
 
 	patch_here(e, s->cross);
 	if (s->plain)
-		emit_plain_address(t, it, s->dest, first_offset(t, s));
+		emit_sum(t, s->dest, s->first, 0);
 	else
 		emit_mov(e, s->dest, H10);
 	emit_group1(e, 4, s->dest, PAGE_MASK);
 	emit_group1(e, 7, s->dest, (uint32_t)(PAGE_SIZE - s->span));
 	crossed = emit_jcc_rel32(e, 7);
 	if (s->reload)
-		emit_plain_address(t, it, s->dest, first_offset(t, s));
+		emit_sum(t, s->dest, s->first, 0);
 	emit_jmp(e, s->again);
 	return crossed;
 }
@@ -410,7 +437,7 @@ static void emit_miss(struct translation *t, const struct slow *s)
 	if (s->keep)
 		emit_store_gs(e, other, JS(kept));
 	if (s->plain)
-		emit_plain_address(t, &t->item[s->item], H10, first_offset(t, s));
+		emit_sum(t, H10, s->first, 0);
 	after = emit_lea_here(e, H11);
 	emit_store_gs(e, H11, JS(slow_return));
 	emit_mov_imm(e, H11, s->access);

@@ -3,7 +3,62 @@
 
 static void emit_move_stack(struct translation *t, int32_t bytes)
 {
-	emit_add(&t->e, RSP, bytes);
+	t->rsp_late += bytes;
+}
+
+void emit_late_rsp(struct translation *t)
+{
+	if (t->rsp_late)
+		emit_add(&t->e, RSP, t->rsp_late);
+	t->rsp_late = 0;
+}
+
+static bool uses_rsp(const struct item *it)
+{
+	bool uses = it->i.base == RSP || it->i.index == RSP;
+
+	for (unsigned n = 0; n < it->i.op_count; n++)
+		uses |= it->i.op[n].kind == OPK_GPR && it->i.op[n].reg == RSP;
+	return uses;
+}
+
+/* What compilers put between pushes and pops, and what cannot fault. */
+static bool is_simple(const struct item *it)
+{
+	switch (it->z.mnemonic) {
+	case ZYDIS_MNEMONIC_MOV:
+	case ZYDIS_MNEMONIC_MOVZX:
+	case ZYDIS_MNEMONIC_MOVSX:
+	case ZYDIS_MNEMONIC_MOVSXD:
+	case ZYDIS_MNEMONIC_LEA:
+	case ZYDIS_MNEMONIC_XOR:
+	case ZYDIS_MNEMONIC_TEST:
+	case ZYDIS_MNEMONIC_CMP:
+	case ZYDIS_MNEMONIC_ADD:
+	case ZYDIS_MNEMONIC_SUB:
+		return it->class == JIT_COPY && !it->access.size && !uses_rsp(it);
+	default:
+		return it->class == JIT_SKIP;
+	}
+}
+
+bool works_with_late_rsp(const struct item *it)
+{
+	if (is_simple(it))
+		return true;
+	if (it->access.group == NO_GROUP || it->access.leader)
+		return false;
+	switch (it->class) {
+	case JIT_PUSH:
+	case JIT_POP:
+		return !memory_operand(it) && !uses_rsp(it);
+	case JIT_RET:
+		return true;
+	case JIT_CALL:
+		return it->i.op[0].kind == OPK_REL;
+	default:
+		return false;
+	}
 }
 
 static void emit_push_reg(struct translation *t, const struct item *it, unsigned reg)

@@ -86,6 +86,14 @@ static void emit_item(struct translation *t, const struct item *it)
 	}
 }
 
+static bool has_check(const struct translation *t, unsigned item)
+{
+	for (unsigned k = 0; k < t->groups; k++)
+		if (t->group[k].check == item)
+			return true;
+	return false;
+}
+
 static void emit_block(struct translation *t)
 {
 	const struct item *last = &t->item[t->count - 1];
@@ -97,26 +105,35 @@ static void emit_block(struct translation *t)
 	for (unsigned k = 0; k < t->count; k++) {
 		t->block->info[k] = (struct jit_insn_info){
 			(uint16_t)(k ? t->e.p - start : 0),
-			(uint16_t)(t->item[k].rip - (t->block->gpa & PAGE_MASK)),
+			(uint16_t)((t->item[k].rip - t->block->gpa) & PAGE_MASK),
 		};
 		t->now = k;
+		if (!works_with_late_rsp(&t->item[k]) || has_check(t, k))
+			emit_late_rsp(t);
+		emit_group_checks(t);
 		emit_item(t, &t->item[k]);
 	}
+	emit_late_rsp(t);
 	if (!ends_block(last))
 		emit_direct(t, last->rip + last->i.length, JIT_JUMP_INFO(last->rip, 0));
+	emit_side_exits(t);
 	emit_slow_paths(t);
 }
 
-static struct jit_block *new_block(unsigned insns, const struct jit_source *from)
+static struct jit_block *new_block(const struct translation *t, const struct jit_source *from)
 {
-	struct jit_block *b = calloc(1, sizeof(*b) + insns * sizeof(b->info[0]));
+	size_t info = (t->count * sizeof(struct jit_insn_info) + 7) & ~(size_t)7;
+	unsigned exits = 2 + t->branches + t->groups;
+	struct jit_block *b = calloc(1, sizeof(*b) + info + exits * sizeof(*b->exit));
 
 	if (!b)
 		return NULL;
+	b->exit = (struct jit_exit *)((uint8_t *)(b + 1) + info);
+	b->exits = exits;
 	b->gpa = from->gpa;
 	b->second_page = from->second_page;
 	b->mode = from->mode;
-	b->insns = insns;
+	b->insns = t->count;
 	return b;
 }
 
@@ -141,8 +158,9 @@ static struct translation *analyse(struct jit *j, const struct jit_source *from)
 	struct translation *t = &translation;
 
 	t->j = j;
-	t->count = t->slows = t->exits = t->groups = 0;
+	t->count = t->slows = t->exits = t->groups = t->sides = 0;
 	t->held[0] = t->held[1] = NO_GROUP;
+	t->rsp_late = 0;
 	analyse_block(t, from->code, from->room, from->gpa & PAGE_MASK,
 		      from->second_page == JIT_ONE_PAGE ? from->max_insns : 1);
 	return t;
@@ -164,7 +182,7 @@ struct jit_block *translate(struct jit *j, const struct jit_source *from)
 		return NULL;
 	if (!(from->mode & JIT_MODE_UNGROUPED))
 		find_groups(t);
-	b = t->block = new_block(t->count, from);
+	b = t->block = new_block(t, from);
 	if (!b)
 		return NULL;
 	t->e = emit_at_end(cache);

@@ -13,11 +13,12 @@
  * 64-bit registers and a constant: `plain`. All else has its address computed as the guest wrote it.
  */
 struct access {
-	struct place guest; /* in guest registers, before the instruction; base may be BASE_RIP */
+	struct place guest; /* in guest registers, before the instruction; or an offset from the page */
 	uint16_t size;      /* bytes; 0: no access */
+	uint16_t reach;     /* the index register adds up to so much; its group knows it by this alone */
 	bool plain, write;
 	bool aligned;       /* faults when misaligned: cannot cross a page */
-	bool leader;        /* the first of its group, which makes the check */
+	bool leader;        /* the first of its group: may fault still, if its address is not canonical */
 	int8_t group;
 };
 
@@ -38,11 +39,11 @@ struct item {
 
 /* Accesses to one page that a single check precedes (group.c). */
 struct group {
-	int32_t low;   /* of the lowest byte, from the leader's address */
+	struct place first; /* the lowest byte, in registers as they are in front of `check` */
 	uint32_t span; /* bytes, from there */
 	bool write;    /* any of them */
 	bool stored;   /* the addend is in its slot of the state page too */
-	unsigned last; /* item */
+	unsigned check, last; /* items: of the check, and of the last access */
 };
 
 /* A slow path to be emitted behind the block. */
@@ -60,6 +61,12 @@ struct slow {
 	int8_t group;
 };
 
+/* A conditional jump out of the block. */
+struct side {
+	uint8_t *jump; /* its rel32 */
+	unsigned item;
+};
+
 struct translation {
 	struct jit *j;
 	struct emit e;
@@ -71,6 +78,10 @@ struct translation {
 	unsigned groups;
 	int8_t held[2]; /* the group whose addend h10 or h11 holds, or NO_GROUP */
 	unsigned now;   /* the item that is emitted */
+	int32_t rsp_late; /* how far RSP has moved in the guest and not yet in its register */
+	struct side side[JIT_BRANCHES];
+	unsigned sides;
+	unsigned branches; /* conditional jumps */
 	struct jit_block *block;
 	unsigned exits;
 };
@@ -116,6 +127,8 @@ void emit_address(struct translation *t, const struct item *it, const ZydisDecod
 void emit_segment(struct translation *t, const ZydisDecodedOperand *m);
 /* h10, a gva, becomes the host's address. */
 void emit_translate(struct translation *t, const struct item *it, unsigned size, bool write);
+/* Those that belong in front of the instruction that comes now. */
+void emit_group_checks(struct translation *t);
 void emit_slow_paths(struct translation *t);
 /* To and from the state page, by way of RAX, which keeps its value. */
 void emit_save_flags(struct emit *e);
@@ -125,6 +138,12 @@ void emit_restore_flags(struct emit *e);
 void emit_copy(struct translation *t, const struct item *it);
 
 /* stack.c: the stack and the interrupt flag. */
+/*
+ * Between pushes and pops of a group, which do not fault any more, RSP moves once for all. Where it
+ * is read and where something may fault it is in its register.
+ */
+void emit_late_rsp(struct translation *t);
+bool works_with_late_rsp(const struct item *it);
 void emit_push(struct translation *t, const struct item *it);
 /* Pushes the address of what is at an offset from the start of the block's page. */
 void emit_push_address(struct translation *t, const struct item *it, uint64_t offset);
@@ -160,6 +179,10 @@ void emit_second_lookup(struct emit *e);
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit);
 void emit_direct(struct translation *t, uint64_t rip, uint32_t info);
 void emit_branch(struct translation *t, const struct item *it);
+/* Behind the block: where its conditional jumps go. */
+void emit_side_exits(struct translation *t);
+/* Of a direct jump or call. */
+uint64_t relative_target(const struct item *it);
 void emit_loop(struct translation *t, const struct item *it);
 void emit_jump(struct translation *t, const struct item *it);
 void emit_call(struct translation *t, const struct item *it);

@@ -53,7 +53,7 @@ static struct operand operand(struct writer *w)
 {
 	struct operand m = { pointer(w), 4, 0, 0 };
 
-	if (!roll(w->d, 5)) {
+	if (!roll(w->d, 4)) {
 		m.index = roll(w->d, 3) ? INDEX_REG : 9 + (unsigned)roll(w->d, 3);
 		m.scale = (unsigned)roll(w->d, 4);
 	}
@@ -221,6 +221,31 @@ static void move_pointer(struct writer *w)
 	}
 }
 
+/* An index gets a limit. */
+static void bound_index(struct writer *w)
+{
+	unsigned reg = roll(w->d, 2) ? INDEX_REG : 9 + (unsigned)roll(w->d, 3);
+
+	byte(w, 0x45);
+	switch (roll(w->d, 3)) {
+	case 0: /* movzx reg32, reg8 */
+		byte(w, 0x0f);
+		byte(w, 0xb6);
+		byte(w, 0xc0 | (reg & 7) << 3 | (reg & 7));
+		break;
+	case 1: /* and reg32, imm8 */
+		byte(w, 0x83);
+		byte(w, 0xe0 | (reg & 7));
+		byte(w, (unsigned)roll(w->d, 128));
+		break;
+	default: /* shr reg32, imm8 */
+		byte(w, 0xc1);
+		byte(w, 0xe8 | (reg & 7));
+		byte(w, 24 + (unsigned)roll(w->d, 8));
+		break;
+	}
+}
+
 /* Ends a block: a jump forward over the next instructions, taken or not, or a call of the next. */
 static void branch(struct writer *w)
 {
@@ -240,7 +265,7 @@ static void one_instruction(struct writer *w)
 {
 	static void (*const kinds[])(struct writer *) = {
 		integer, integer, integer, integer, bytes_and_words, store_constant, sse, avx,
-		stack, stack, stack, move_pointer, move_pointer, branch,
+		stack, stack, stack, move_pointer, move_pointer, bound_index, branch,
 	};
 
 	kinds[roll(w->d, sizeof(kinds) / sizeof(kinds[0]))](w);

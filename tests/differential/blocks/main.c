@@ -38,6 +38,7 @@ struct runner {
 	struct x86_box box;
 	struct x86_cpu *cpu;
 	const struct engine_ops *engine;
+	uint64_t executed; /* instructions of the last case, if counted */
 };
 
 static struct runner interp, jit;
@@ -129,8 +130,10 @@ static void run_case(struct runner *r, struct dice d, const uint8_t *code, unsig
 	fill_pages(&r->box);
 	set_registers(r->cpu, d);
 	r->engine->state_load(r->cpu);
+	r->executed = r->cpu->count.instructions;
 	r->engine->run(r->cpu, counted ? BUDGET : ENGINE_NO_BUDGET);
 	r->engine->state_save(r->cpu);
+	r->executed = counted ? r->cpu->count.instructions - r->executed : 0;
 }
 
 /* ---- Comparison ---- */
@@ -167,6 +170,8 @@ static const char *difference(void)
 		return "a register";
 	if (memcmp(a->vec, b->vec, sizeof(a->vec)))
 		return "a vector register";
+	if (interp.executed != jit.executed)
+		return "the number of instructions";
 	if (a->cr2 != b->cr2)
 		return "CR2";
 	if (!faulted && (a->rflags ^ b->rflags) & FLAGS_SEEN)
