@@ -69,41 +69,58 @@ void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit)
 	emit_jmp(&t->e, t->j->exit_common);
 }
 
-/*
- * A jump whose rel32 is at `patch`: to a stub behind the block, and within the page straight to the
- * target's block once that exists. A target in another page cannot be chained: that page may be
- * mapped anew.
- */
-static void emit_exit_stub(struct translation *t, uint8_t *patch, uint64_t rip, uint32_t info,
-			   unsigned insns)
+/* A jump whose rel32 is at `patch`, NULL when the cache is full; emit_side_exits gives it a target. */
+static void leave_later(struct translation *t, uint8_t *patch, uint64_t rip, unsigned insns)
 {
-	struct emit *e = &t->e;
-	struct jit_exit *x = &t->block->exit[t->exits++];
+	if (patch)
+		t->side[t->sides++] = (struct side){ patch, rip, t->now, insns };
+}
 
-	patch_here(e, patch);
-	x->insns = insns;
-	if (rip >> PAGE_SHIFT) {
-		if (insns < t->count)
-			emit_store_gs_imm(e, JS(left_after), insns);
-		emit_page_relative(e, H10, rip);
-		emit_lookup(t->j, e, info);
-		return;
-	}
-	x->patch = patch;
-	x->stub = e->p + e->to_exec;
-	x->from = t->block;
-	x->offset = (uint32_t)rip;
-	emit_leave_to(t, rip, (uint64_t)x);
+static uint8_t *emit_jmp_rel32(struct emit *e)
+{
+	EMIT(e, 0xe9, 0, 0, 0, 0);
+	return e->full ? NULL : e->p - 4;
+}
+
+/* A target in another page cannot be chained: that page may be mapped anew. */
+static void emit_to_other_page(struct translation *t, uint64_t rip, uint32_t info, unsigned insns)
+{
+	if (insns < t->count)
+		emit_store_gs_imm(&t->e, JS(left_after), insns);
+	emit_page_relative(&t->e, H10, rip);
+	emit_lookup(t->j, &t->e, info);
 }
 
 void emit_direct(struct translation *t, uint64_t rip, uint32_t info)
 {
-	struct emit *e = &t->e;
+	if (rip >> PAGE_SHIFT)
+		emit_to_other_page(t, rip, info, t->count);
+	else
+		leave_later(t, emit_jmp_rel32(&t->e), rip, t->count);
+}
 
-	emit_u8(e, 0xe9);
-	emit_u32(e, 0);
-	if (!e->full)
-		emit_exit_stub(t, e->p - 4, rip, info, t->count);
+/* To a stub, and within the page straight to the target's block once that exists. */
+static void emit_side_exit(struct translation *t, const struct side *s)
+{
+	struct jit_exit *x = &t->block->exit[t->exits++];
+
+	patch_here(&t->e, s->jump);
+	x->insns = s->insns;
+	if (s->rip >> PAGE_SHIFT) {
+		emit_to_other_page(t, s->rip, JIT_JUMP_INFO(t->item[s->item].rip, 0), s->insns);
+		return;
+	}
+	x->patch = s->jump;
+	x->stub = t->e.p + t->e.to_exec;
+	x->from = t->block;
+	x->offset = (uint32_t)s->rip;
+	emit_leave_to(t, s->rip, (uint64_t)x);
+}
+
+void emit_side_exits(struct translation *t)
+{
+	for (unsigned k = 0; k < t->sides; k++)
+		emit_side_exit(t, &t->side[k]);
 }
 
 uint64_t relative_target(const struct item *it)
@@ -118,21 +135,9 @@ static bool is_last(const struct translation *t)
 
 void emit_branch(struct translation *t, const struct item *it)
 {
-	uint8_t *taken = emit_jcc_rel32(&t->e, it->i.cc);
-
-	t->side[t->sides++] = (struct side){ taken, t->now };
+	leave_later(t, emit_jcc_rel32(&t->e, it->i.cc), relative_target(it), t->now + 1);
 	if (is_last(t))
 		emit_direct(t, it->rip + it->i.length, JIT_JUMP_INFO(it->rip, 0));
-}
-
-void emit_side_exits(struct translation *t)
-{
-	for (unsigned k = 0; k < t->sides; k++) {
-		const struct item *it = &t->item[t->side[k].item];
-
-		emit_exit_stub(t, t->side[k].jump, relative_target(it), JIT_JUMP_INFO(it->rip, 0),
-			       t->side[k].item + 1);
-	}
 }
 
 /* h10 = the target of an indirect jump or call. */
@@ -156,21 +161,13 @@ static void emit_indirect_target(struct translation *t, const struct item *it)
 void emit_loop(struct translation *t, const struct item *it)
 {
 	struct emit *e = &t->e;
-	uint32_t info = JIT_JUMP_INFO(it->rip, 0);
-	uint8_t *not_taken, *taken;
 
 	if (it->i.asz == 4)
 		emit_u8(e, 0x67);
 	emit_u8(e, it->i.opcode);
 	emit_u8(e, 5);
-	EMIT(e, 0xe9, 0, 0, 0, 0);
-	not_taken = e->p - 4;
-	EMIT(e, 0xe9, 0, 0, 0, 0);
-	taken = e->p - 4;
-	if (e->full)
-		return;
-	emit_exit_stub(t, not_taken, it->rip + it->i.length, info, t->count);
-	emit_exit_stub(t, taken, relative_target(it), info, t->count);
+	leave_later(t, emit_jmp_rel32(e), it->rip + it->i.length, t->count);
+	leave_later(t, emit_jmp_rel32(e), relative_target(it), t->count);
 }
 
 void emit_jump(struct translation *t, const struct item *it)

@@ -16,6 +16,7 @@ static int map_code(struct jit_cache *cache, struct lm_err *err)
 	int fd = memfd_create("lamina-jit-code", MFD_CLOEXEC);
 
 	cache->size = CACHE_BYTES;
+	cache->cold = CACHE_BYTES / 2;
 	if (fd < 0 || ftruncate(fd, (off_t)cache->size) < 0)
 		return lm_err_errno(err, -errno, "cannot create the code cache");
 	cache->writable = mmap(NULL, cache->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -217,6 +218,7 @@ void cache_flush(struct jit *j)
 	memset(cache->hash, 0, sizeof(cache->hash));
 	memset(cache->page, 0, sizeof(cache->page));
 	cache->used = (size_t)(cache->common_end - cache->exec);
+	cache->cold = cache->size / 2;
 	tables_flush(j);
 	j->last_exit = NULL;
 	j->count.cache_flushes++;

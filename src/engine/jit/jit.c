@@ -612,6 +612,7 @@ static void jit_print_stats(const struct x86_cpu *c, FILE *out)
 	print_count(c, out, "blocks_dropped", n->invalidated);
 	print_count(c, out, "cache_flushes", n->cache_flushes);
 	print_count(c, out, "code_bytes", j->cache.used);
+	print_count(c, out, "cold_code_bytes", j->cache.cold - j->cache.size / 2);
 	print_count(c, out, "table_misses", n->misses);
 	print_count(c, out, "table_flushes", n->flushes);
 	print_count(c, out, "faults", n->faults);

@@ -183,7 +183,7 @@ static inline bool jit_crosses(const struct jit_block *b)
 #define JIT_ACCESS_FLAGS 2u /* flags and RAX are saved */
 #define JIT_ACCESS_GROUP 4u /* no exit: JIT_NO_ADDEND */
 #define JIT_ACCESS_SIZE(a) ((a) >> 8 & 0xfff)
-#define JIT_ACCESS_INSN(a) ((a) >> 20) /* which of the block's */
+#define JIT_ACCESS_RIP(a)  ((a) >> 20) /* offset of the instruction in its page */
 
 #define JIT_NO_ADDEND 1u /* addends are multiples of the page size */
 
@@ -192,7 +192,8 @@ static inline bool jit_crosses(const struct jit_block *b)
 
 struct jit_cache {
 	uint8_t *writable, *exec;
-	size_t size, used;
+	size_t size, used; /* blocks: in the first half */
+	size_t cold;       /* what they rarely need: from the second half on */
 	struct jit_block *hash[JIT_HASH];
 	struct jit_page_link *page[JIT_PAGES]; /* by frame */
 	struct jit_block **by_address;    /* in order of code */

@@ -166,7 +166,7 @@ static struct slow *new_slow(struct translation *t, uint32_t access, unsigned sp
 	struct slow *s = &t->slow[t->slows++];
 
 	*s = (struct slow){
-		.access = access | span << 8 | t->now << 20, .span = span, .item = t->now,
+		.access = access | span << 8 | (uint32_t)t->item[t->now].rip << 20, .span = span, .item = t->now,
 		.dest = (uint8_t)dest, .group = NO_GROUP,
 	};
 	return s;

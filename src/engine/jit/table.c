@@ -155,7 +155,6 @@ static uint64_t fill_for_group(struct jit *j, uint64_t gva, bool write)
 
 uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access)
 {
-	const struct jit_block *b = cache_at(j, (const uint8_t *)j->js->slow_return);
 	uint64_t addend = 0;
 
 	if (access & JIT_ACCESS_GROUP)
@@ -166,8 +165,7 @@ uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access)
 		return addend;
 	if (access & JIT_ACCESS_FLAGS)
 		j->js->gpr[RAX] = j->js->save_rax;
-	j->js->rip = j->js->page_base +
-		     fault_offset(b, b->code + b->info[JIT_ACCESS_INSN(access)].host);
+	j->js->rip = j->js->page_base + JIT_ACCESS_RIP(access);
 	j->js->exit = JIT_EXIT_FAULT;
 	return 0;
 }

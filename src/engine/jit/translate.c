@@ -116,6 +116,11 @@ static void emit_block(struct translation *t)
 	emit_late_rsp(t);
 	if (!ends_block(last))
 		emit_direct(t, last->rip + last->i.length, JIT_JUMP_INFO(last->rip, 0));
+}
+
+/* What is seldom needed lies apart, so that caches hold more of the rest. */
+static void emit_cold_part(struct translation *t)
+{
 	emit_side_exits(t);
 	emit_slow_paths(t);
 }
@@ -137,18 +142,28 @@ static struct jit_block *new_block(const struct translation *t, const struct jit
 	return b;
 }
 
-static struct emit emit_at_end(const struct jit_cache *cache)
+static struct emit emit_between(const struct jit_cache *cache, size_t from, size_t to)
 {
 	return (struct emit){
-		.p = cache->writable + cache->used,
-		.end = cache->writable + cache->size,
+		.p = cache->writable + from,
+		.end = cache->writable + to,
 		.to_exec = cache->exec - cache->writable,
 	};
 }
 
-static void take_emitted(struct jit_cache *cache, const struct emit *e)
+static struct emit emit_hot(const struct jit_cache *cache)
 {
-	cache->used = (size_t)(e->p - cache->writable + 15) & ~(size_t)15;
+	return emit_between(cache, cache->used, cache->size / 2);
+}
+
+static struct emit emit_cold(const struct jit_cache *cache)
+{
+	return emit_between(cache, cache->cold, cache->size);
+}
+
+static size_t emitted_until(const struct jit_cache *cache, const struct emit *e)
+{
+	return (size_t)(e->p - cache->writable);
 }
 
 static __thread struct translation translation; /* too large for a stack */
@@ -177,6 +192,7 @@ struct jit_block *translate(struct jit *j, const struct jit_source *from)
 	struct translation *t = analyse(j, from);
 	struct jit_cache *cache = &j->cache;
 	struct jit_block *b;
+	struct emit hot;
 
 	if (!t->count || (t->count == 1 && t->item[0].class == JIT_INTERP))
 		return NULL;
@@ -185,16 +201,21 @@ struct jit_block *translate(struct jit *j, const struct jit_source *from)
 	b = t->block = new_block(t, from);
 	if (!b)
 		return NULL;
-	t->e = emit_at_end(cache);
+	t->e = emit_hot(cache);
 	b->code = t->e.p + t->e.to_exec;
 	emit_block(t);
-	if (t->e.full) {
+	b->code_end = t->e.p + t->e.to_exec;
+	hot = t->e;
+	t->e = emit_cold(cache);
+	if (!hot.full)
+		emit_cold_part(t);
+	if (hot.full || t->e.full) {
 		free(b);
 		cache_flush(j);
 		return NULL;
 	}
-	b->code_end = t->e.p + t->e.to_exec;
-	take_emitted(cache, &t->e);
+	cache->used = (emitted_until(cache, &hot) + 15) & ~(size_t)15;
+	cache->cold = emitted_until(cache, &t->e);
 	cache_add(j, b);
 	j->count.blocks++;
 	list_translation(t);
@@ -203,13 +224,13 @@ struct jit_block *translate(struct jit *j, const struct jit_source *from)
 
 bool emit_lookup_trampoline(struct jit *j, struct jit_exit *x)
 {
-	struct emit e = emit_at_end(&j->cache);
+	struct emit e = emit_cold(&j->cache);
 
 	emit_page_relative(&e, H10, x->offset);
 	emit_lookup(j, &e, JIT_JUMP_INFO(0, 0)); /* the target is canonical: it was there */
 	if (e.full)
 		return false;
-	cache_set_target(j, x, j->cache.exec + j->cache.used);
-	take_emitted(&j->cache, &e);
+	cache_set_target(j, x, j->cache.exec + j->cache.cold);
+	j->cache.cold = emitted_until(&j->cache, &e);
 	return true;
 }

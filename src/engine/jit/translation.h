@@ -61,15 +61,17 @@ struct slow {
 	int8_t group;
 };
 
-/* A conditional jump out of the block. */
+/* A jump out of the block to an address known now; its target is emitted in the cold part. */
 struct side {
-	uint8_t *jump; /* its rel32 */
-	unsigned item;
+	uint8_t *jump;  /* its rel32 */
+	uint64_t rip;
+	unsigned item;  /* which instruction's it is */
+	unsigned insns; /* how many of the block are executed by then */
 };
 
 struct translation {
 	struct jit *j;
-	struct emit e;
+	struct emit e;    /* to the hot part of the cache, then to the cold one */
 	struct item item[JIT_MAX_INSNS];
 	unsigned count;
 	struct slow slow[JIT_MAX_INSNS * 2];
@@ -79,7 +81,7 @@ struct translation {
 	int8_t held[2]; /* the group whose addend h10 or h11 holds, or NO_GROUP */
 	unsigned now;   /* the item that is emitted */
 	int32_t rsp_late; /* how far RSP has moved in the guest and not yet in its register */
-	struct side side[JIT_BRANCHES];
+	struct side side[JIT_BRANCHES + 2];
 	unsigned sides;
 	unsigned branches; /* conditional jumps */
 	struct jit_block *block;
