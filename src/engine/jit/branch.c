@@ -9,28 +9,30 @@ void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset)
 	emit_add(e, reg, (int32_t)offset);
 }
 
-/* Offset of a member of the jump cache from GS base. */
-#define JUMPS(member) ((uint32_t)(offsetof(struct jit_jumps, member) - JIT_BELOW))
+/* Offset of the ways of the jump cache from GS base. */
+#define FIRST_WAY  ((uint32_t)-JIT_BELOW)
+#define SECOND_WAY ((uint32_t)(JIT_JUMP_ENTRIES * sizeof(struct jit_jump) - JIT_BELOW))
 
 /* h11 is the entry's number: goes to `hit` (a rel8 to patch) when its tag is that of h10; uses RCX. */
-static uint8_t *emit_compare_tag(struct emit *e, uint32_t tags)
+static uint8_t *emit_compare_tag(struct emit *e, uint32_t jumps)
 {
 	EMIT(e, 0x65, 0xc4, 0x62, 0xa2, 0xf5, 0x1c, 0x25); /* pext r11, r11, gs:[jump_mask] */
 	emit_u32(e, (uint32_t)JS(jump_mask));
-	EMIT(e, 0x65, 0x4a, 0x8b, 0x0c, 0xdd);             /* mov rcx, gs:[r11 * 8 + tags] */
-	emit_u32(e, tags);
+	EMIT(e, 0x4f, 0x8d, 0x1c, 0x1b);                   /* lea r11, [r11 + r11] */
+	EMIT(e, 0x65, 0x4a, 0x8b, 0x0c, 0xdd);             /* mov rcx, gs:[r11 * 8 + tag] */
+	emit_u32(e, jumps + (uint32_t)offsetof(struct jit_jump, tag));
 	EMIT(e, 0x4a, 0x8d, 0x0c, 0x11);                   /* lea rcx, [rcx + r10] */
 	EMIT(e, 0xe3, 0x00);                               /* jrcxz hit */
 	return e->p - 1;
 }
 
-static void emit_hit(struct emit *e, uint8_t *hit, uint32_t hosts)
+static void emit_hit(struct emit *e, uint8_t *hit, uint32_t jumps)
 {
 	if (!e->full)
 		*hit = (uint8_t)(e->p - (hit + 1));
 	emit_load_gs(e, RCX, JS(jump_rcx));
-	EMIT(e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11 * 8 + hosts] */
-	emit_u32(e, hosts);
+	EMIT(e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11 * 8 + host] */
+	emit_u32(e, jumps + (uint32_t)offsetof(struct jit_jump, host));
 }
 
 /* No flag changes on the way. */
@@ -41,10 +43,10 @@ void emit_lookup(struct jit *j, struct emit *e, uint32_t info)
 	emit_store_gs(e, RCX, JS(jump_rcx));
 	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE); /* rorx r11, r10, ... */
 	EMIT(e, 0x4f, 0x8d, 0x1c, 0x13);                        /* lea r11, [r11 + r10] */
-	hit = emit_compare_tag(e, JUMPS(tag));
+	hit = emit_compare_tag(e, FIRST_WAY);
 	emit_mov_imm(e, H11, info);
 	emit_jmp(e, j->jump_miss);
-	emit_hit(e, hit, JUMPS(host));
+	emit_hit(e, hit, FIRST_WAY);
 }
 
 /* With info in h11: falls through when the second way does not have it either. */
@@ -55,10 +57,10 @@ void emit_second_lookup(struct emit *e)
 	emit_store_gs(e, H11, JS(insn));
 	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE2);
 	EMIT(e, 0x4f, 0x8d, 0x1c, 0x53); /* lea r11, [r11 + r10 * 2] */
-	hit = emit_compare_tag(e, JUMPS(tag2));
+	hit = emit_compare_tag(e, SECOND_WAY);
 	EMIT(e, 0xeb, 0x00);             /* jmp over */
 	over = e->p - 1;
-	emit_hit(e, hit, JUMPS(host2));
+	emit_hit(e, hit, SECOND_WAY);
 	*over = (uint8_t)(e->p - (over + 1));
 }
 

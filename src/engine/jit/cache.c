@@ -74,6 +74,25 @@ static void link_to_page(struct jit *j, struct jit_block *b, struct jit_page_lin
 	*list = link;
 }
 
+static struct jit_slot *slot_of(struct jit *j, uint64_t gpa, uint32_t mode)
+{
+	return &j->cache.slot[hash_of(gpa, mode) % JIT_SLOTS];
+}
+
+const uint8_t *cache_find_code(struct jit *j, uint64_t gpa, uint32_t mode)
+{
+	struct jit_slot *slot = slot_of(j, gpa, mode);
+	const struct jit_block *b;
+
+	if (slot->block && slot->gpa == gpa && slot->mode == mode)
+		return slot->code;
+	b = cache_find(j, gpa, mode);
+	if (!b || jit_crosses(b))
+		return NULL;
+	*slot = (struct jit_slot){ gpa, mode, b->code, b };
+	return b->code;
+}
+
 void cache_add(struct jit *j, struct jit_block *b)
 {
 	struct jit_cache *cache = &j->cache;
@@ -160,6 +179,8 @@ static void unhash(struct jit *j, struct jit_block *b)
 		p = &(*p)->next_hash;
 	if (*p)
 		*p = b->next_hash;
+	if (slot_of(j, b->gpa, b->mode)->block == b)
+		slot_of(j, b->gpa, b->mode)->block = NULL;
 }
 
 /* Whoever still knows its address is sent on as if it did not: `code` has the target in r10. */
@@ -217,6 +238,8 @@ void cache_flush(struct jit *j)
 	cache->blocks = 0;
 	memset(cache->hash, 0, sizeof(cache->hash));
 	memset(cache->page, 0, sizeof(cache->page));
+	for (unsigned k = 0; k < JIT_SLOTS; k++)
+		cache->slot[k].block = NULL;
 	cache->used = (size_t)(cache->common_end - cache->exec);
 	cache->cold = cache->size / 2;
 	tables_flush(j);

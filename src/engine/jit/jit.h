@@ -50,7 +50,7 @@ struct jit_state {
 	uint8_t xsave[832] __attribute__((aligned(64)));  /* an image in the making */
 };
 
-#define JIT_JUMP_ENTRIES 16384u
+#define JIT_JUMP_ENTRIES 32768u
 #define JIT_JUMP_ROTATE  14 /* an address and itself rotated right by this add up to its entry */
 #define JIT_JUMP_ROTATE2 23 /* the same for the second way, with the address doubled */
 
@@ -58,11 +58,13 @@ struct jit_state {
  * Indirect jumps by guest-virtual address: where blocks look first, and where an entry goes when
  * another one takes its place there.
  */
+struct jit_jump {
+	uint64_t tag; /* gva, negated; JIT_NO_TAG: empty */
+	uint64_t host;
+};
+
 struct jit_jumps {
-	uint64_t tag[JIT_JUMP_ENTRIES]; /* gva, negated; JIT_NO_TAG: empty */
-	uint64_t host[JIT_JUMP_ENTRIES];
-	uint64_t tag2[JIT_JUMP_ENTRIES];
-	uint64_t host2[JIT_JUMP_ENTRIES];
+	struct jit_jump entry[2 * JIT_JUMP_ENTRIES]; /* the first way, then the second */
 };
 
 #define JIT_NO_TAG (-UINT64_C(0x8000000000000001)) /* not canonical: no code is there */
@@ -99,7 +101,7 @@ struct jit_log {
 struct jit_table {
 	uint8_t *base; /* GS base */
 	struct jit_log local, global;
-	uint16_t jump_log[JIT_JUMP_ENTRIES]; /* entries in use, those of the second way from JIT_JUMP_ENTRIES on ... */
+	uint16_t jump_log[JIT_JUMP_ENTRIES]; /* entries in use, those of the second way behind the others ... */
 	unsigned jump_count;                 /* ... so many; JIT_JUMP_ENTRIES: any may be */
 	uint64_t jump_pages[16]; /* which pages have jumps remembered: a bit of their hash each */
 	bool local_jumps;    /* some of them in pages that are not global */
@@ -190,7 +192,18 @@ static inline bool jit_crosses(const struct jit_block *b)
 #define JIT_HASH  262144u
 #define JIT_PAGES 65536u
 
+/* In front of the hash table, for jit_resolve: all that it needs in one cache line. */
+struct jit_slot {
+	uint64_t gpa;
+	uint32_t mode;
+	const uint8_t *code;
+	const struct jit_block *block; /* NULL: empty */
+};
+
+#define JIT_SLOTS 65536u
+
 struct jit_cache {
+	struct jit_slot slot[JIT_SLOTS];
 	uint8_t *writable, *exec;
 	size_t size, used; /* blocks: in the first half */
 	size_t cold;       /* what they rarely need: from the second half on */
@@ -237,6 +250,8 @@ struct jit {
 int cache_init(struct jit *j, struct lm_err *err);
 void cache_fini(struct jit *j);
 struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint32_t mode);
+/* The code of such a block that does not depend on a second page, or NULL. */
+const uint8_t *cache_find_code(struct jit *j, uint64_t gpa, uint32_t mode);
 void cache_add(struct jit *j, struct jit_block *b);
 struct jit_block *cache_at(struct jit *j, const uint8_t *host);
 void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to);

@@ -19,7 +19,7 @@ const uint8_t *jit_resolve(struct jit *j)
 	struct x86_cpu *c = j->c;
 	unsigned set = (unsigned)(c->tlb - c->tlb_set);
 	uint64_t gva = j->js->rip;
-	struct jit_block *b;
+	const uint8_t *code;
 	struct page_walk w;
 	uint32_t error;
 
@@ -27,11 +27,11 @@ const uint8_t *jit_resolve(struct jit *j)
 	    j->notes_seen != __atomic_load_n(&c->sys->ram->code.notes, __ATOMIC_RELAXED) ||
 	    !mmu_walk(c, GVA(gva), ACCESS_EXEC, set, false, &w, &error))
 		return NULL;
-	b = cache_find(j, w.gpa.v, jit_mode(j, JIT_MAX_INSNS));
-	if (!b || jit_crosses(b))
+	code = cache_find_code(j, w.gpa.v, jit_mode(j, JIT_MAX_INSNS));
+	if (!code)
 		return NULL;
 	mmu_note_large_page(c, GVA(gva), w.page_bytes);
-	table_remember_jump(table_of(j, set), gva, b->code, w.global);
+	table_remember_jump(table_of(j, set), gva, code, w.global);
 	j->count.resolved++;
-	return b->code;
+	return code;
 }

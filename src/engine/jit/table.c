@@ -177,28 +177,20 @@ static struct jit_jumps *jumps_of(const struct jit_table *t)
 	return (struct jit_jumps *)(t->base - JIT_BELOW);
 }
 
-static void clear_tags(uint64_t *tag)
+/* The second way's entries follow those of the first. */
+static struct jit_jump *logged_jump(const struct jit_table *t, unsigned k)
 {
-	for (unsigned k = 0; k < JIT_JUMP_ENTRIES; k++)
-		tag[k] = JIT_NO_TAG;
-}
-
-static uint64_t *logged_tag(const struct jit_table *t, unsigned k)
-{
-	unsigned n = t->jump_log[k];
-
-	return n < JIT_JUMP_ENTRIES ? &jumps_of(t)->tag[n] : &jumps_of(t)->tag2[n - JIT_JUMP_ENTRIES];
+	return &jumps_of(t)->entry[t->jump_log[k]];
 }
 
 static void forget_jumps(struct jit_table *t)
 {
-	if (t->jump_count == JIT_JUMP_ENTRIES) {
-		clear_tags(jumps_of(t)->tag);
-		clear_tags(jumps_of(t)->tag2);
-	} else {
+	if (t->jump_count == JIT_JUMP_ENTRIES)
+		for (unsigned k = 0; k < 2 * JIT_JUMP_ENTRIES; k++)
+			jumps_of(t)->entry[k].tag = JIT_NO_TAG;
+	else
 		for (unsigned k = 0; k < t->jump_count; k++)
-			*logged_tag(t, k) = JIT_NO_TAG;
-	}
+			logged_jump(t, k)->tag = JIT_NO_TAG;
 	t->jump_count = 0;
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(t->jump_pages); k++)
 		t->jump_pages[k] = 0;
@@ -219,12 +211,6 @@ static unsigned first_way(uint64_t gva)
 static unsigned second_way(uint64_t gva)
 {
 	return (2 * gva + rotate_right(gva, JIT_JUMP_ROTATE2)) % JIT_JUMP_ENTRIES;
-}
-
-static void log_jump(struct jit_table *t, unsigned n)
-{
-	if (t->jump_count < JIT_JUMP_ENTRIES)
-		t->jump_log[t->jump_count++] = (uint16_t)n;
 }
 
 static unsigned page_hash(uint64_t gva)
@@ -251,30 +237,28 @@ static void forget_jumps_to(struct jit_table *t, uint64_t gva, uint64_t bytes)
 		return;
 	}
 	for (unsigned k = 0; k < t->jump_count; k++) {
-		uint64_t *tag = logged_tag(t, k);
+		struct jit_jump *jump = logged_jump(t, k);
 
-		if ((-*tag >> PAGE_SHIFT) - first < pages)
-			*tag = JIT_NO_TAG;
+		if ((-jump->tag >> PAGE_SHIFT) - first < pages)
+			jump->tag = JIT_NO_TAG;
 	}
+}
+
+static void set_jump(struct jit_table *t, struct jit_jump *to, struct jit_jump jump)
+{
+	if (to->tag == JIT_NO_TAG && t->jump_count < JIT_JUMP_ENTRIES)
+		t->jump_log[t->jump_count++] = (uint16_t)(to - jumps_of(t)->entry);
+	*to = jump;
 }
 
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global)
 {
 	struct jit_jumps *jumps = jumps_of(t);
-	unsigned n = first_way(gva);
+	struct jit_jump *to = &jumps->entry[first_way(gva)];
 
-	if (jumps->tag[n] == JIT_NO_TAG) {
-		log_jump(t, n);
-	} else if (jumps->tag[n] != -gva) {
-		unsigned m = second_way(-jumps->tag[n]);
-
-		if (jumps->tag2[m] == JIT_NO_TAG)
-			log_jump(t, JIT_JUMP_ENTRIES + m);
-		jumps->tag2[m] = jumps->tag[n];
-		jumps->host2[m] = jumps->host[n];
-	}
-	jumps->tag[n] = -gva;
-	jumps->host[n] = (uint64_t)host;
+	if (to->tag != JIT_NO_TAG && to->tag != -gva)
+		set_jump(t, &jumps->entry[JIT_JUMP_ENTRIES + second_way(-to->tag)], *to);
+	set_jump(t, to, (struct jit_jump){ -gva, (uint64_t)host });
 	table_remember_page(t, gva, global);
 }
 
