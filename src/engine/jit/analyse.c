@@ -2,13 +2,12 @@
 #include <stddef.h>
 
 #include "engine/jit/translation.h"
+#include "isa/x86/decode_detail.h"
 #include "isa/x86/sem/sem.h"
 
 #define ARITH_FLAGS                                                                                \
 	(ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF | ZYDIS_CPUFLAG_ZF |               \
 	 ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF)
-
-static __thread ZydisDecoder decoder;
 
 static uint8_t r10_r11_bit(ZydisRegister r)
 {
@@ -226,10 +225,8 @@ static bool decode_item(struct translation *t, struct item *it, const uint8_t *p
 	struct x86_cpu *c = t->j->c;
 
 	memset(it, 0, offsetof(struct item, z));
-	if (insn_decode(&it->i, p, LM_MIN(room, INSN_MAX_LENGTH), CODE_64, false,
-			&c->sys->model) != DECODE_OK)
-		return false;
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, p, it->i.length, &it->z, it->ops)))
+	if (insn_decode_detail(&it->i, p, LM_MIN(room, INSN_MAX_LENGTH), CODE_64, false,
+			       &c->sys->model, &it->z, it->ops) != DECODE_OK)
 		return false;
 	it->bytes = p;
 	it->rip = rip;
@@ -381,11 +378,6 @@ static void find_live_flags(struct translation *t)
 void analyse_block(struct translation *t, const uint8_t *p, unsigned room, uint64_t offset,
 		   unsigned max_insns)
 {
-	static __thread bool ready;
-
-	if (!ready)
-		ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	ready = true;
 	decode_block(t, p - offset, offset + room, offset, max_insns);
 	check_shadows(t);
 	find_live_flags(t);

@@ -2,7 +2,7 @@
  * From bytes to struct insn: Zydis decodes, the .def tables name the semantics, and the tables
  * below say which CPUID feature and which CR0/CR4/XCR0 state a form depends on.
  */
-#include "isa/x86/decode.h"
+#include "isa/x86/decode_detail.h"
 
 #include <Zydis/Zydis.h>
 #include <pthread.h>
@@ -486,30 +486,39 @@ static ZyanStatus decode_bytes(const ZydisDecoder *d, const uint8_t *bytes, unsi
 	return ZydisDecoderDecodeFull(d, without, z->length, z, ops);
 }
 
+enum decode_status insn_decode_detail(struct insn *i, const uint8_t *bytes, unsigned avail,
+				      enum x86_code_size size, bool real_mode,
+				      const struct x86_model *model, ZydisDecodedInstruction *z,
+				      ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT])
+{
+	bool have_imm = false;
+	ZyanStatus s;
+
+	memset(i, 0, sizeof(*i));
+	s = decode_bytes(decoder_for(size, real_mode), bytes, avail, z, ops);
+	if (!ZYAN_SUCCESS(s)) {
+		memcpy(i->bytes, bytes, LM_MIN(avail, INSN_MAX_LENGTH));
+		return status_of(s);
+	}
+	set_fields(i, z);
+	memcpy(i->bytes, bytes, z->length);
+	i->op_count = (uint8_t)LM_MIN(z->operand_count_visible, INSN_MAX_OPS);
+	for (unsigned n = 0; n < i->op_count; n++)
+		set_operand(i, n, z, &ops[n], &have_imm);
+	set_implicit_segment(i, z, ops);
+	i->guard = guard_of(i, z);
+	i->exec = semantics_of(i, z);
+	return i->exec && in_model(z, model) ? DECODE_OK : DECODE_UNDEFINED;
+}
+
 enum decode_status insn_decode(struct insn *i, const uint8_t *bytes, unsigned avail,
 			       enum x86_code_size size, bool real_mode,
 			       const struct x86_model *model)
 {
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction z;
-	bool have_imm = false;
-	ZyanStatus s;
 
-	memset(i, 0, sizeof(*i));
-	s = decode_bytes(decoder_for(size, real_mode), bytes, avail, &z, ops);
-	if (!ZYAN_SUCCESS(s)) {
-		memcpy(i->bytes, bytes, LM_MIN(avail, INSN_MAX_LENGTH));
-		return status_of(s);
-	}
-	set_fields(i, &z);
-	memcpy(i->bytes, bytes, z.length);
-	i->op_count = (uint8_t)LM_MIN(z.operand_count_visible, INSN_MAX_OPS);
-	for (unsigned n = 0; n < i->op_count; n++)
-		set_operand(i, n, &z, &ops[n], &have_imm);
-	set_implicit_segment(i, &z, ops);
-	i->guard = guard_of(i, &z);
-	i->exec = semantics_of(i, &z);
-	return i->exec && in_model(&z, model) ? DECODE_OK : DECODE_UNDEFINED;
+	return insn_decode_detail(i, bytes, avail, size, real_mode, model, &z, ops);
 }
 
 void insn_format(const struct insn *i, enum x86_code_size size, uint64_t address, char *buf,
