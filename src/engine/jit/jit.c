@@ -1,6 +1,7 @@
 /* The translator as an engine: the dispatcher between translated code and the interpreter. */
 #include "engine/jit/jit.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -538,6 +539,14 @@ static int share_code_map(struct x86_system *sys, struct lm_err *err)
 							    : ram_low_top(ram), err);
 }
 
+/* CPUID leaf 0xd, subleaf 1: XGETBV with ECX = 1. */
+static bool has_xgetbv1(void)
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid_count(0xd, 1, &a, &b, &c, &d) && a & 4;
+}
+
 static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 {
 	struct jit *j = calloc(1, sizeof(*j));
@@ -569,6 +578,7 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 	j->js->index_mask = JIT_INDEX_MASK;
 	j->slow_pext = has_slow_pext();
 	j->js->host_mxcsr = MXCSR_DEFAULT;
+	j->reads_in_use = has_xgetbv1();
 	stubs_emit(j);
 	faults_install();
 	c->simd_home = simd_home;

@@ -46,7 +46,8 @@ struct jit_state {
 	uint64_t addend[16];     /* JIT_GROUPS; of the block's groups whose addend left its register */
 	uint32_t host_mxcsr, mxcsr; /* the guest's outside translated code */
 	uint8_t interrupt_flag;  /* RFLAGS.IF, 0 or 1 */
-	uint8_t ymm[16][32] __attribute__((aligned(64))); /* outside translated code */
+	uint32_t in_use;         /* XINUSE (SDM vol. 1 §13.6): without XCR0_AVX, upper halves are 0 */
+	uint8_t ymm[16][32] __attribute__((aligned(64))); /* outside translated code; see in_use */
 	uint8_t xsave[832] __attribute__((aligned(64)));  /* an image in the making */
 };
 
@@ -233,6 +234,7 @@ struct jit {
 	const uint8_t *enter, *exit_common, *exit_fault, *slow_common, *jump_miss, *jump_dead, *helper_common;
 	uint8_t *poll_page;
 	struct x86_cpu *c;
+	bool reads_in_use; /* the host has XGETBV with ECX = 1 */
 	bool log_full; /* a table has set more entries than its log holds: flush all */
 	struct jit_counters count;
 	uint64_t interp_reason[2048]; /* by mnemonic */

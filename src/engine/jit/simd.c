@@ -62,14 +62,21 @@ void simd_leave_home(struct x86_state *s, struct jit_state *js)
 {
 	x87_to_host(&s->fpu);
 	js->mxcsr = s->mxcsr;
-	for (unsigned k = 0; k < 16; k++)
+	js->in_use = 0;
+	for (unsigned k = 0; k < 16; k++) {
 		memcpy(js->ymm[k], s->vec[k].q, sizeof(js->ymm[k]));
+		if (s->vec[k].q[2] | s->vec[k].q[3])
+			js->in_use = XCR0_AVX;
+	}
 }
 
 void simd_come_home(struct x86_state *s, const struct jit_state *js)
 {
 	x87_from_host(&s->fpu);
 	s->mxcsr = js->mxcsr;
-	for (unsigned k = 0; k < 16; k++)
+	for (unsigned k = 0; k < 16; k++) {
 		memcpy(s->vec[k].q, js->ymm[k], sizeof(js->ymm[k]));
+		if (!(js->in_use & XCR0_AVX))
+			s->vec[k].q[2] = s->vec[k].q[3] = 0;
+	}
 }

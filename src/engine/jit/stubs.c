@@ -23,17 +23,51 @@ static const uint8_t *here(const struct emit *e)
 	return e->p + e->to_exec;
 }
 
-/* vmovdqu of all YMM registers from or to the state page (VEX.256.F3.0F 6F or 7F). */
-static void emit_ymm(struct emit *e, bool save)
+/* vmovdqu of all vector registers from or to the state page (VEX.F3.0F 6F or 7F). */
+static void emit_vectors(struct emit *e, bool save, bool wide)
 {
 	for (unsigned r = 0; r < 16; r++) {
 		EMIT(e, 0x65, 0xc5);
-		emit_u8(e, r < 8 ? 0xfe : 0x7e);
+		emit_u8(e, (r < 8 ? 0xfau : 0x7au) | (wide ? 4u : 0));
 		emit_u8(e, save ? 0x7f : 0x6f);
 		emit_u8(e, modrm(0, r, 4));
 		emit_u8(e, 0x25);
 		emit_u32(e, (uint32_t)(JS(ymm) + 32 * (int)r));
 	}
+}
+
+/*
+ * Upper halves are saved and loaded only when they are in use. Loading zeros would be the same to the
+ * guest, but not to processors on which legacy SSE and AVX instructions in turn cost a hundred times
+ * more while upper halves count as in use.
+ */
+static void emit_vectors_in_use(struct emit *e, bool save)
+{
+	uint8_t *narrow, *over;
+
+	EMIT(e, 0x65, 0xf7, 0x04, 0x25); /* test dword gs:[in_use], XCR0_AVX */
+	emit_u32(e, (uint32_t)JS(in_use));
+	emit_u32(e, XCR0_AVX);
+	narrow = emit_jcc_rel32(e, 4);
+	emit_vectors(e, save, true);
+	EMIT(e, 0xe9, 0, 0, 0, 0);
+	over = e->p - 4;
+	patch_here(e, narrow);
+	emit_vectors(e, save, false);
+	patch_here(e, over);
+}
+
+/* in_use = XINUSE; clobbers RAX, RCX and RDX. */
+static void emit_read_in_use(struct jit *j, struct emit *e)
+{
+	if (j->reads_in_use) {
+		emit_mov_imm(e, RCX, 1);
+		EMIT(e, 0x0f, 0x01, 0xd0); /* xgetbv */
+	} else {
+		emit_mov_imm(e, RAX, XCR0_AVX);
+	}
+	EMIT(e, 0x65, 0x89, 0x04, 0x25); /* mov gs:[in_use], eax */
+	emit_u32(e, (uint32_t)JS(in_use));
 }
 
 /* LDMXCSR (ext 2) or STMXCSR (ext 3) of gs:[disp]. */
@@ -49,9 +83,10 @@ static void emit_mxcsr(struct emit *e, unsigned ext, int32_t disp)
  * C code may use the vector registers, and MXCSR must not be the guest's then. x87 is used by nobody
  * but the guest and stays.
  */
-static void emit_simd_save(struct emit *e)
+static void emit_simd_save(struct jit *j, struct emit *e)
 {
-	emit_ymm(e, true);
+	emit_read_in_use(j, e);
+	emit_vectors_in_use(e, true);
 	emit_mxcsr(e, 3, JS(mxcsr));
 	emit_mxcsr(e, 2, JS(host_mxcsr));
 	EMIT(e, 0xc5, 0xf8, 0x77); /* vzeroupper */
@@ -60,7 +95,7 @@ static void emit_simd_save(struct emit *e)
 static void emit_simd_load(struct emit *e)
 {
 	emit_mxcsr(e, 2, JS(mxcsr));
-	emit_ymm(e, false);
+	emit_vectors_in_use(e, false);
 }
 
 /* void enter(void): the System V function that runs translated code until an exit. */
@@ -117,7 +152,7 @@ static uint8_t *emit_exits(struct jit *j, struct emit *e)
 	/* The fault handler comes here with everything stored. */
 	j->exit_fault = here(e);
 	emit_load_gs(e, RSP, JS(host_rsp));
-	emit_simd_save(e);
+	emit_simd_save(j, e);
 	EMIT(e, 0x48, 0x83, 0xc4, 0x08);
 	EMIT(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
 	return to_resolve;
