@@ -253,7 +253,7 @@ static bool is_known(const struct access *a, const struct value *then, const str
 
 /*
  * The last place where flags are dead and the address is known, or NO_CHECK. A conditional jump may
- * ask whether a pointer is one; the stack's always is.
+ * ask whether a pointer is one, or end a loop.
  */
 static unsigned find_check(const struct translation *t, const struct values *before,
 			   unsigned leader)
@@ -261,7 +261,7 @@ static unsigned find_check(const struct translation *t, const struct values *bef
 	const struct access *a = &t->item[leader].access;
 
 	for (unsigned k = leader + 1; k-- > 0;) {
-		if (k < leader && t->item[k].class == JIT_JCC && a->guest.base != RSP)
+		if (k < leader && t->item[k].class == JIT_JCC)
 			return NO_CHECK;
 		if (!is_known(a, before[k].reg, before[leader].reg))
 			return NO_CHECK;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #define MOST_INSNS 24
+#define LONGEST_SKIP 100 /* of a rel8, before one more instruction */
 
 struct writer {
 	struct dice *d;
@@ -276,8 +277,11 @@ unsigned generate(struct dice *d, uint8_t *code)
 	struct writer w = { d, code, NULL };
 	unsigned n = 2 + (unsigned)roll(d, MOST_INSNS);
 
-	while (n--)
+	while (n--) {
 		one_instruction(&w);
+		if (w.skip && w.p - w.skip > LONGEST_SKIP)
+			branch(&w);
+	}
 	if (w.skip)
 		branch(&w);
 	byte(&w, 0x49); /* dec r15 */

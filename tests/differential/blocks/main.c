@@ -15,8 +15,9 @@
 #include "engine/engine.h"
 
 #define CODE       0x80000u  /* one to one, as all of these 2 MiB, read-only */
-#define START      0x900u    /* of the code in its page; stores at the edges miss it */
-#define HANDLER    0x8000u   /* of every exception: HLT */
+#define START      0x900u    /* of the code in its page */
+#define SHARED     0x8000u   /* a page of code that is data too */
+#define HANDLER    0x8e00u   /* of every exception: HLT; out of the reach of stores at the edges */
 #define WRITABLE   0x20000000u /* gva of the same 2 MiB, for the processor's own stores */
 #define IST_TOP    0xa000u
 #define PT         0x20000u
@@ -52,7 +53,7 @@ static const struct page {
 	{ FRAMES + 0x5000, 0x03 }, /* not accessed, not dirty */
 	{ FRAMES + 0x7000, PTE_RW },  { FRAMES + 0x4000, 0x21 }, /* read-only */
 	{ FRAMES + 0x1000, PTE_RW },  { 0, 0 },
-	{ CODE, PTE_RW },
+	{ SHARED, PTE_RW },
 };
 
 static void fill_pages(struct x86_box *b)
@@ -63,6 +64,9 @@ static void fill_pages(struct x86_box *b)
 	for (unsigned k = 0; !content[0] && k < LM_ARRAY_SIZE(content); k++)
 		content[k] = roll(&d, UINT64_MAX);
 	memcpy(ram_ptr(&b->ram, GPA(FRAMES), sizeof(content)), content, sizeof(content));
+	memset(ram_ptr(&b->ram, GPA(SHARED), PAGE_SIZE), 0, PAGE_SIZE);
+	box_put(b, HANDLER, 0xf4, 1);
+	ram_note_write(&b->ram, ram_ptr(&b->ram, GPA(SHARED), PAGE_SIZE), PAGE_SIZE);
 	for (unsigned k = 0; k < PAGES; k++)
 		box_put(b, PT + 8 * k, pages[k].frame | pages[k].bits, 8);
 }
@@ -82,7 +86,6 @@ static void init_runner(struct runner *r, const char *engine)
 	for (unsigned v = 0; v < 32; v++)
 		box_set_gate(&r->box, r->cpu, v, HANDLER, 0x8e, 1);
 	box_put(&r->box, BOX_TSS + TSS_IST1, WRITABLE + IST_TOP, 8);
-	box_put(&r->box, HANDLER, 0xf4, 1);
 }
 
 /* ---- One case ---- */
@@ -181,7 +184,7 @@ static const char *difference(void)
 		return "the exception's frame";
 	if (!same_page_tables(faulted && !a->cr2))
 		return "page tables";
-	return same_memory(FRAMES, PAGES * PAGE_SIZE) && same_memory(CODE, PAGE_SIZE) ? NULL
+	return same_memory(FRAMES, PAGES * PAGE_SIZE) && same_memory(SHARED, PAGE_SIZE) ? NULL
 										       : "memory";
 }
 
