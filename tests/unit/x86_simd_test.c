@@ -230,7 +230,10 @@ static void test_xm_or_ud(void)
 	box_fini(&box);
 }
 
-/* The third of four elements faults: two are there, their mask is clear; then it goes on. */
+/*
+ * The third of four elements faults: two are there, their mask is clear; that of the others has its
+ * sign in all bits. Then it goes on.
+ */
 static void test_gather_restart(void)
 {
 	start();
@@ -245,7 +248,7 @@ static void test_gather_restart(void)
 	CHECK_EQ(c->s.vec[0].d[1], 101);
 	CHECK_EQ(c->s.vec[0].d[2], 1);
 	CHECK_EQ(c->s.vec[2].d[1], 0);
-	CHECK_EQ(c->s.vec[2].d[2], 1u << 31);
+	CHECK_EQ(c->s.vec[2].d[2], UINT32_MAX);
 	c->s.vec[1].d[2] = 2;
 	put(0, 0, 4); /* is not read again */
 	CHECK_EQ(RUN(0xc4, 0xe2, 0x69, 0x90, 0x04, 0x8b), -1);
