@@ -126,6 +126,14 @@ static inline struct f80 fp_pack_f80(struct fp_env *env, struct fp_parts p)
 	return fp_f80_from_raw(fp_round_pack(env, &fp_f80, &p));
 }
 
+/* For an operand that is the result as it stands: where it is tiny, that is no underflow. */
+static inline struct f80 fp_pack_f80_operand(struct fp_parts p)
+{
+	struct fp_env env = {.masks = FP_ALL_FLAGS, .precision = 64};
+
+	return fp_pack_f80(&env, p);
+}
+
 /* If an operand is a NaN or an unsupported encoding: raise what it raises, store the operation's
  * result, which is ready to pack, and return true. */
 bool fp_nan_result(struct fp_env *env, const struct fp_format *f, const struct fp_parts *a,
