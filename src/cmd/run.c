@@ -461,7 +461,10 @@ static int run_machine(const struct run_args *args, struct lm_err *err)
 	if (args->stats)
 		machine_print_stats(m, stderr);
 	machine_destroy(m);
-	return ret ? ret : exit_status(args, &result);
+	if (ret)
+		return ret;
+	ret = exit_status(args, &result);
+	return ret == STATUS_OK && result.output_failed ? STATUS_ERROR : ret;
 }
 
 static int prepare(struct run_args *args, const struct operands *rest, struct lm_err *err)

@@ -197,11 +197,17 @@ void command_attach(struct command *cmd, struct virtio_console *console)
 	cmd->console = console;
 }
 
-void command_drain(struct command *cmd, int timeout_ms)
+bool command_drain(struct command *cmd, int timeout_ms)
 {
-	for (unsigned k = COMMAND_OUT; k <= COMMAND_ERR; k++)
-		if (cmd->stream[k])
-			char_drain(cmd->stream[k], timeout_ms);
+	bool written = true;
+
+	for (unsigned k = COMMAND_OUT; k <= COMMAND_ERR; k++) {
+		if (!cmd->stream[k])
+			continue;
+		char_drain(cmd->stream[k], timeout_ms);
+		written &= !char_output_failed(cmd->stream[k]);
+	}
+	return written;
 }
 
 void command_close(struct command *cmd)

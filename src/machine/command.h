@@ -26,8 +26,8 @@ enum command_ports { COMMAND_IN, COMMAND_OUT, COMMAND_ERR, COMMAND_CTL, COMMAND_
 int command_open(struct command **out, char *const *argv, bool tty, struct event_loop *loop,
 		 void (*ended)(void *opaque, int status), void *opaque, struct lm_err *err);
 void command_attach(struct command *cmd, struct virtio_console *console);
-/* Waits until the host has taken all output; -1: for ever. */
-void command_drain(struct command *cmd, int timeout_ms);
+/* Waits until the host has taken all output; -1: for ever. False if some could not be written. */
+bool command_drain(struct command *cmd, int timeout_ms);
 void command_close(struct command *cmd);
 
 const char *command_port_name(unsigned port);

@@ -272,16 +272,20 @@ static bool ended(const struct machine *m)
 	return __atomic_load_n(&m->end, __ATOMIC_ACQUIRE) >= 0;
 }
 
-/* What the guest has printed is written before lamina says how it ended. */
-static void drain_output(struct machine *m)
+/* What the guest has printed is written before lamina says how it ended. False if it cannot be. */
+static bool drain_output(struct machine *m)
 {
+	bool written = true;
 	bool patient = m->end == END_POWEROFF || m->end == END_COMMAND || m->end == END_RESET;
 	int timeout_ms = patient ? -1 : 1000;
 
-	if (m->terminal)
+	if (m->terminal) {
 		char_drain(m->terminal, timeout_ms);
+		written = !char_output_failed(m->terminal);
+	}
 	if (m->command)
-		command_drain(m->command, timeout_ms);
+		written &= command_drain(m->command, timeout_ms);
+	return written;
 }
 
 int machine_run(struct machine *m, struct machine_result *result, struct lm_err *err)
@@ -302,7 +306,7 @@ int machine_run(struct machine *m, struct machine_result *result, struct lm_err 
 		if (!ended(m) && m->reset_wanted)
 			rc = reboot(m, err);
 	}
-	drain_output(m);
+	result->output_failed = !drain_output(m);
 	if (rc < 0)
 		return rc;
 	result->end = (enum machine_end)m->end;
