@@ -298,9 +298,9 @@ static int check_combination(const struct run_args *args, const struct operands 
 
 	if (rest->count && !rest->after_dashes)
 		return lm_err_set(err, -EINVAL,
-				  "unexpected \"%s\"; a command for the guest goes behind --",
-				  rest->words[0]);
-	if (rest->after_dashes && !rest->count)
+				  "unexpected \"%.*s\"; a command for the guest goes behind --",
+				  SHOWN_MAX, rest->words[0]);
+	if (rest->after_dashes && (!rest->count || !*rest->words[0]))
 		return lm_err_set(err, -EINVAL, "no command behind --");
 	if (rest->count && config->kernel)
 		return lm_err_set(err, -EINVAL,
@@ -316,6 +316,9 @@ static int check_combination(const struct run_args *args, const struct operands 
 		return lm_err_set(err, -EINVAL, "--tty needs a command behind --");
 	if (config->command_tty && !isatty(STDIN_FILENO))
 		return lm_err_set(err, -ENOTTY, "--tty: standard input is no terminal");
+	if (args->lockstep && (config->cpus > 1 || config->timeout_s || rest->count))
+		return lm_err_set(err, -EINVAL,
+				  "--lockstep needs --cpus 1, and has neither --timeout nor a command");
 	if (config->deterministic && config->cpus > 1)
 		return lm_err_set(err, -EINVAL, "--deterministic needs --cpus 1, not %u",
 				  config->cpus);
@@ -422,7 +425,7 @@ static int run_lockstep(const struct run_args *args, struct lm_err *err)
 	int ret;
 
 	if (!other)
-		return err->code;
+		return lm_err_wrap(err, "--lockstep %s", args->lockstep);
 	ret = machine_lockstep(&args->config, other, stderr, &result, err);
 	return ret ? ret : exit_status(args, &result);
 }
@@ -477,7 +480,7 @@ static int prepare(struct run_args *args, const struct operands *rest, struct lm
 		args->config.command = rest->words;
 	args->config.engine = engine_choose(args->engine, err);
 	if (!args->config.engine)
-		return err->code;
+		return lm_err_wrap(err, "--engine %s", args->engine);
 	if (!args->config.kernel)
 		ret = use_default_guest(args, err);
 	if (!ret)
