@@ -41,7 +41,7 @@ static uint64_t operand_address(const struct oracle_case *c)
 
 static bool in_data(uint64_t address, unsigned bytes)
 {
-	return address >= BOX_DATA && address + bytes <= BOX_DATA + BOX_DATA_BYTES;
+	return address - BOX_DATA <= BOX_DATA_BYTES - bytes;
 }
 
 static const struct operand *memory_operand(const struct oracle_case *c)

@@ -17,7 +17,7 @@
 #include "sandbox.h"
 
 struct options {
-	uint64_t cases, seed, one_case;
+	uint64_t first, cases, seed, one_case;
 	const char *forms, *engine, *mode;
 	unsigned max_diffs, random_percent;
 	bool one, list_forms, list_missed, given, help;
@@ -33,9 +33,10 @@ static struct options options = {
 
 static const char usage[] =
 	"usage: oracle [OPTION...]\n"
-	"Runs cases 0 to N-1 of a seed on the host CPU and on an engine and prints every difference\n"
+	"Runs cases K to N-1 of a seed on the host CPU and on an engine and prints every difference\n"
 	"with the command that reruns it, then how many instruction forms were exercised.\n"
-	"  --cases N         how many (default: 1000000)\n"
+	"  --cases N         the end (default: 1000000)\n"
+	"  --first K         the beginning (default: 0)\n"
 	"  --seed S          which (default: 1)\n"
 	"  --engine NAME     interp or jit (default: interp)\n"
 	"  --mode 64|32|all  mode of the code (default: all)\n"
@@ -50,6 +51,7 @@ static const char usage[] =
 
 static const struct option long_options[] = {
 	{ "cases", required_argument, NULL, 'n' },
+	{ "first", required_argument, NULL, 'F' },
 	{ "seed", required_argument, NULL, 's' },
 	{ "forms", required_argument, NULL, 'f' },
 	{ "case", required_argument, NULL, 'k' },
@@ -85,6 +87,9 @@ static bool set_option(int option, const char *value)
 	switch (option) {
 	case 'n':
 		options.cases = strtoull(value, NULL, 0);
+		return true;
+	case 'F':
+		options.first = strtoull(value, NULL, 0);
 		return true;
 	case 's':
 		options.seed = strtoull(value, NULL, 0);
@@ -250,7 +255,7 @@ static int run_all(struct generator *g)
 	double seconds;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	for (uint64_t k = 0; k < options.cases && n.differences < options.max_diffs; k++)
+	for (uint64_t k = options.first; k < options.cases && n.differences < options.max_diffs; k++)
 		run_number(g, k, &n);
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	seconds = (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) / 1e9;
