@@ -23,6 +23,7 @@
 #include "cmd/verb.h"
 #include "isa/x86/trace.h"
 #include "machine/machine.h"
+#include "machine/symbols.h"
 #include "mem/ram.h"
 
 #define NAME_LENGTH_MAX 64
@@ -470,6 +471,17 @@ static int run_machine(const struct run_args *args, struct lm_err *err)
 	return ret == STATUS_OK && result.output_failed ? STATUS_ERROR : ret;
 }
 
+/* They are needed at the end only, when it would be too late to learn that there are none. */
+static int check_symbols(const char *path, struct lm_err *err)
+{
+	struct symbols *s;
+	int ret = symbols_load(&s, path, err);
+
+	if (!ret)
+		symbols_free(s);
+	return ret;
+}
+
 static int prepare(struct run_args *args, const struct operands *rest, struct lm_err *err)
 {
 	int ret = check_combination(args, rest, err);
@@ -481,7 +493,9 @@ static int prepare(struct run_args *args, const struct operands *rest, struct lm
 	args->config.engine = engine_choose(args->engine, err);
 	if (!args->config.engine)
 		return lm_err_wrap(err, "--engine %s", args->engine);
-	if (!args->config.kernel)
+	if (args->symbols)
+		ret = check_symbols(args->symbols, err);
+	if (!ret && !args->config.kernel)
 		ret = use_default_guest(args, err);
 	if (!ret)
 		warn_above_host_memory(args->config.memory);

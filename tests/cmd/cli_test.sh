@@ -195,6 +195,12 @@ XDG_CACHE_HOME=$dir/no-cache
 (unset XDG_CACHE_HOME HOME && "$lamina" run 2>"$dir/err")
 holds 'neither XDG_CACHE_HOME nor HOME' grep -q 'neither XDG_CACHE_HOME nor HOME' "$dir/err"
 
+for file in empty file disk; do
+	refuses "$dir/$file has no kernel symbols" run --kernel "$dir/file" --symbols "$dir/$file"
+done
+echo 'ffffffff81000000 T _text' >"$dir/map"
+refuses "$dir/file is no kernel" run --kernel "$dir/file" --symbols "$dir/map"
+
 # Not a kernel, or not all of it: found by the machine, before anything runs.
 refuses "$dir/file" run --kernel "$dir/file"
 refuses "$dir/empty is no kernel" run --kernel "$dir/empty"
