@@ -199,15 +199,20 @@ void command_attach(struct command *cmd, struct virtio_console *console)
 
 bool command_drain(struct command *cmd, int timeout_ms)
 {
-	bool written = true;
+	bool drained = true;
 
-	for (unsigned k = COMMAND_OUT; k <= COMMAND_ERR; k++) {
-		if (!cmd->stream[k])
-			continue;
-		char_drain(cmd->stream[k], timeout_ms);
-		written &= !char_output_failed(cmd->stream[k]);
-	}
-	return written;
+	for (unsigned k = COMMAND_OUT; k <= COMMAND_ERR; k++)
+		drained &= !cmd->stream[k] || char_drain(cmd->stream[k], timeout_ms);
+	return drained;
+}
+
+bool command_output_failed(struct command *cmd)
+{
+	bool failed = false;
+
+	for (unsigned k = COMMAND_OUT; k <= COMMAND_ERR; k++)
+		failed |= cmd->stream[k] && char_output_failed(cmd->stream[k]);
+	return failed;
 }
 
 void command_close(struct command *cmd)

@@ -4,9 +4,12 @@
 Long commands, descriptors that are closed or full, disks that shrink or fill up. Exit statuses are
 those of `lamina run --help`.
 """
+import fcntl
 import os
+import signal
 import subprocess
 import tempfile
+import time
 
 from lamina_run import GUEST, PROMPT, main, manifest, skip, start, want
 
@@ -67,6 +70,24 @@ def case_lost_output(binary):
     status, out, err = command(binary, ["sh", "-c", "echo >&2; echo out"],
                                wrapper=redirected("2>&-"))
     want("without standard error", (status, out, err), (ERROR, b"out\n", b""))
+
+
+def case_nobody_reads(binary):
+    """A signal ends what waits for a reader, also when the command has ended already."""
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    # More than the pipe takes and less than what lamina keeps.
+    with subprocess.Popen([binary, "run", "--", "sh", "-c", "yes | head -c 40000"],
+                          stdin=subprocess.DEVNULL, stdout=write) as process:
+        os.close(write)
+        want("beginning", os.read(read, 2), b"y\n")
+        time.sleep(3)
+        process.send_signal(signal.SIGTERM)
+        try:
+            want("status", process.wait(30), QUIT)
+        finally:
+            process.kill()
+    os.close(read)
 
 
 def case_disk_shrinks(binary):
