@@ -599,7 +599,7 @@ static const struct {
 	{ is_half_float_fault, "VCVTPS2PH with an exception: Intel sets more of MXCSR, or raises #XM first" },
 	{ wraps, "an operand over the end of 4 GiB: #GP, #SS or wrapping (SDM vol. 3A §5.3)" },
 	{ is_mmx_conversion, "CVT to MMX with #XM: AMD goes to MMX state first" },
-	{ is_maskmov_fault, "MASKMOV: AMD checks the whole operand, also where the mask is clear" },
+	{ is_maskmov_fault, "MASKMOV: checked also where the mask is clear (SDM vol. 2 MASKMOVDQU)" },
 	{ is_cmps_fault, "CMPS with two operands that fault: which is first differs" },
 	{ is_mmx_store_fault, "an MMX store with a fault: Intel goes to MMX state first" },
 	{ is_maskmovq_fault, "MASKMOVQ with a fault: AMD goes to MMX state first" },
