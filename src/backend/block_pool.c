@@ -1,11 +1,12 @@
 #include "backend/block_pool.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 static void list_init(struct block_list *list)
 {
@@ -143,16 +144,10 @@ static void run_now(struct block_pool *pool, struct block_request *req)
 	req->done(req, req->result);
 }
 
-/* Signals are for the threads that expect them. */
 static bool start_thread(struct block_pool *pool)
 {
-	sigset_t all, old;
-	bool ok;
+	bool ok = thread_start_quiet(&pool->thread[pool->threads], worker, pool) == 0;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ok = pthread_create(&pool->thread[pool->threads], NULL, worker, pool) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pool->threads += ok;
 	return ok;
 }

@@ -44,6 +44,12 @@ extern const char char_stdio_help[];
 bool char_drain(struct chardev *chr, int timeout_ms);
 
 /*
+ * Whether output was lost because it could not be written, as to a full disk; a reader that went
+ * away is no failure. Says so once. After char_drain, or on the loop's thread.
+ */
+bool char_output_failed(struct chardev *chr);
+
+/*
  * Under the device lock, with no user attached. Output that is not yet written is lost: see
  * char_drain. NULL is allowed.
  */

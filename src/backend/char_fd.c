@@ -70,14 +70,25 @@ static void run_input(struct char_fd *c)
 	chardev_send_event(&c->chr, CHARDEV_INPUT_END);
 }
 
+bool char_output_failed(struct chardev *chr)
+{
+	struct char_fd *c = LM_CONTAINER_OF(chr, struct char_fd, chr);
+	int error;
+
+	if (!char_stream_ended(&c->out, &error) || error == EPIPE || error == ECANCELED)
+		return false;
+	if (!c->failure_told)
+		log_line(LOG_WARN, "cannot write the machine's output: %s", strerror(error));
+	c->failure_told = true;
+	return true;
+}
+
 static void run_output(struct char_fd *c)
 {
 	int error;
 
 	if (char_stream_ended(&c->out, &error) && !c->chr.output_gone) {
-		if (error != EPIPE && error != ECANCELED)
-			log_line(LOG_WARN, "cannot write the machine's output: %s",
-				 strerror(error));
+		char_output_failed(&c->chr);
 		chardev_send_event(&c->chr, CHARDEV_OUTPUT_GONE);
 	}
 	if (char_stream_has_room(&c->out))

@@ -13,6 +13,7 @@ struct char_fd {
 	int notify_fd;
 	bool has_input, has_output;
 	bool end_told; /* CHARDEV_INPUT_END was sent */
+	bool failure_told; /* of output */
 	struct char_stream in, out;
 	/* Input on its way from the stream to the device. */
 	uint8_t input[CHAR_FD_INPUT];

@@ -36,8 +36,11 @@ static struct {
 } terminal;
 
 /* Signals that end the process; those that somebody else handles or ignores are left alone. */
-static const int fatal_signals[] = {SIGHUP,  SIGINT, SIGQUIT, SIGTERM, SIGABRT,
-				    SIGSEGV, SIGBUS, SIGFPE,  SIGILL,  SIGSYS};
+static const int fatal_signals[] = {
+    SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGABRT, SIGSEGV,   SIGBUS,    SIGFPE,	SIGILL,
+    SIGSYS,  SIGTRAP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF,   SIGXCPU, SIGXFSZ,
+    SIGPIPE, SIGPOLL, SIGPWR,  SIGSTKFLT,
+};
 static struct sigaction saved_fatal[LM_ARRAY_SIZE(fatal_signals)];
 static struct sigaction saved_stop, saved_cont, saved_winch;
 

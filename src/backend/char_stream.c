@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/thread.h"
 
 /*
  * A descriptor that poll calls writable takes this much without blocking, if it is a pipe
@@ -165,7 +165,6 @@ static void init_locks(struct char_stream *s)
 
 int char_stream_start(struct char_stream *s, int fd, bool output, int notify_fd, struct lm_err *err)
 {
-	sigset_t all, old;
 	int rc;
 
 	s->fd = fd;
@@ -175,13 +174,10 @@ int char_stream_start(struct char_stream *s, int fd, bool output, int notify_fd,
 	if (s->stop_fd < 0)
 		return lm_err_errno(err, -errno, "cannot create an eventfd");
 	init_locks(s);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&s->thread, NULL, output ? writer : reader, s);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = thread_start_quiet(&s->thread, output ? writer : reader, s);
 	if (rc) {
 		close(s->stop_fd);
-		return lm_err_errno(err, -rc, "cannot create a thread");
+		return lm_err_errno(err, rc, "cannot create a thread");
 	}
 	s->started = true;
 	return 0;

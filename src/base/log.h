@@ -7,7 +7,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 /* Lines above this level are dropped. Set once, before threads start. Default LOG_WARN. */
 extern enum log_level log_level;
 
-/* Prints "lamina: ..." and a newline. May be called from any thread. */
+/* Prints "lamina: ..." and a newline; control characters become question marks. May be called from any thread. */
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*

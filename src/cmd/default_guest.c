@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MANIFEST_DIR "lamina/guest/current"
@@ -30,14 +32,15 @@ static int cache_dir(char *dir, size_t size, struct lm_err *err)
 	return 0;
 }
 
-/* The path of a file that the manifest lists and that is there. */
-static int find_file(const json_t *manifest, const char *dir, const char *name, char *path)
+/* The path of a file that the manifest lists and that is there, as large as it says. */
+static bool find_file(const json_t *manifest, const char *dir, const char *name, char *path)
 {
-	if (!json_is_object(json_object_get(json_object_get(manifest, "files"), name)))
-		return -ENOENT;
-	if (snprintf(path, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX)
-		return -ENAMETOOLONG;
-	return access(path, R_OK) ? -errno : 0;
+	const json_t *file = json_object_get(json_object_get(manifest, "files"), name);
+	struct stat st;
+
+	return json_is_object(file) && snprintf(path, PATH_MAX, "%s/%s", dir, name) < PATH_MAX &&
+	       !access(path, R_OK) && !stat(path, &st) && S_ISREG(st.st_mode) &&
+	       st.st_size == json_integer_value(json_object_get(file, "size"));
 }
 
 static int read_manifest(struct default_guest *guest, const json_t *manifest, const char *dir,
@@ -50,15 +53,16 @@ static int read_manifest(struct default_guest *guest, const json_t *manifest, co
 		return lm_err_set(err, -EINVAL, "it names no usable kernel command line");
 	strcpy(guest->cmdline, cmdline);
 	/* The ELF file starts by PVH, without unpacking itself under an engine. */
-	if (find_file(manifest, dir, "vmlinux", guest->kernel) &&
-	    find_file(manifest, dir, "vmlinuz", guest->kernel))
+	if (!find_file(manifest, dir, "vmlinux", guest->kernel) &&
+	    !find_file(manifest, dir, "vmlinuz", guest->kernel))
 		missing = "kernel";
-	else if (find_file(manifest, dir, "initrd", guest->initrd))
+	else if (!find_file(manifest, dir, "initrd", guest->initrd))
 		missing = "initrd";
-	else if (find_file(manifest, dir, "disk.img", guest->disk))
+	else if (!find_file(manifest, dir, "disk.img", guest->disk))
 		missing = "disk";
 	if (missing)
-		return lm_err_set(err, -ENOENT, "its %s is missing or unreadable", missing);
+		return lm_err_set(err, -ENOENT, "its %s is missing, unreadable or not of its size",
+				  missing);
 	return 0;
 }
 
@@ -67,12 +71,13 @@ int default_guest_find(struct default_guest *guest, struct lm_err *err)
 	char dir[PATH_MAX - 32], path[PATH_MAX];
 	json_error_t why;
 	json_t *manifest;
+	struct stat st;
 	int ret = cache_dir(dir, sizeof(dir), err);
 
 	if (ret)
 		return ret;
 	snprintf(path, sizeof(path), "%s/manifest.json", dir);
-	if (access(path, F_OK))
+	if (stat(path, &st) || !S_ISREG(st.st_mode))
 		return lm_err_set(err, -ENOENT,
 				  "no default guest in %s: build it with `make guest`, or give "
 				  "--kernel",

@@ -36,12 +36,11 @@ const struct engine_ops *engine_choose(const char *name, struct lm_err *err)
 	if (engine) {
 		if (!engine->probe(err))
 			return engine;
-		lm_err_wrap(err, "--engine %s cannot run on this host", name);
+		lm_err_wrap(err, "cannot run on this host");
 		return NULL;
 	}
 	for (const struct engine_ops *const *e = engines; *e && n < sizeof(built); e++)
 		n += (size_t)snprintf(built + n, sizeof(built) - n, ", %s", (*e)->name);
-	lm_err_set(err, -ENOTSUP, "--engine %s: this version does not have it yet; it has auto%s",
-		   name, built);
+	lm_err_set(err, -ENOTSUP, "this version does not have it yet; it has auto%s", built);
 	return NULL;
 }

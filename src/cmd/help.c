@@ -100,7 +100,7 @@ static int help_main(const struct verb *self, int argc, char **argv, struct lm_e
 		return print_overview();
 	verb = verb_find(rest.words[0]);
 	if (!verb)
-		return lm_err_set(err, -EINVAL, "no verb \"%s\"; lamina help lists them",
+		return lm_err_set(err, -EINVAL, "no verb \"%.*s\"; lamina help lists them", SHOWN_MAX,
 				  rest.words[0]);
 	return print_help(verb);
 }

@@ -1,8 +1,13 @@
 /* The command: finds the verb, prints its error if there is one, and ends with its status. */
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "cmd/help.h"
 #include "cmd/options.h"
 #include "cmd/status.h"
@@ -20,15 +25,6 @@ const struct verb *verb_find(const char *name)
 	return NULL;
 }
 
-/* One line, whatever file names and arguments in it contain. */
-static void print_error(char *text)
-{
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
-	fprintf(stderr, "lamina: %s\n", text);
-}
-
 static int unknown_verb(const char *word, struct lm_err *err)
 {
 	const char *names[sizeof(verbs) / sizeof(verbs[0])];
@@ -43,7 +39,8 @@ static int unknown_verb(const char *word, struct lm_err *err)
 	if (near)
 		return lm_err_set(err, -EINVAL, "unknown verb \"%s\"; did you mean \"%s\"?", word,
 				  near);
-	return lm_err_set(err, -EINVAL, "unknown verb \"%s\"; lamina help lists them", word);
+	return lm_err_set(err, -EINVAL, "unknown verb \"%.*s\"; lamina help lists them",
+			  SHOWN_MAX, word);
 }
 
 /* What was printed may still fail to be written, on a full disk. */
@@ -55,12 +52,25 @@ static int finish_output(int status)
 	return STATUS_ERROR;
 }
 
+/*
+ * A standard descriptor that the caller has closed must not become one of ours, to which output would
+ * go: its number gets what can be neither read nor written.
+ */
+static void occupy_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/", O_PATH) != fd)
+			abort();
+}
+
 int main(int argc, char **argv)
 {
 	struct lm_err err = {0};
 	const struct verb *verb;
 	int ret;
 
+	occupy_standard_descriptors();
+	signal(SIGXFSZ, SIG_IGN); /* a file beyond `ulimit -f` is an error like any other */
 	if (argc < 2) {
 		fputs("lamina: no verb; lamina help lists them\n", stderr);
 		return STATUS_ERROR;
@@ -75,6 +85,6 @@ int main(int argc, char **argv)
 	ret = verb ? verb->run(verb, argc - 1, argv + 1, &err) : unknown_verb(argv[1], &err);
 	if (ret >= 0)
 		return finish_output(ret);
-	print_error(err.text);
+	log_line(LOG_ERROR, "%s", err.text);
 	return STATUS_ERROR;
 }

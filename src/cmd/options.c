@@ -7,7 +7,6 @@
 
 #define WORD_MAX    32 /* longer words are like no candidate */
 #define OPTIONS_MAX 64
-#define SHOWN_MAX   160 /* bytes of a value in an error */
 
 /* Edit distance (Damerau-Levenshtein with adjacent swaps only); both words are below WORD_MAX. */
 static unsigned word_distance(const char *a, const char *b)
@@ -70,11 +69,13 @@ static int unknown_option(const struct verb *verb, const char *word, size_t len,
 	if (len > 2 && len - 2 < sizeof(name))
 		memcpy(name, word + 2, len - 2);
 	near = word[1] == '-' && *name ? nearest_word(name, names) : NULL;
+	if (near && !strcmp(near, name)) /* of those in the table values are checked elsewhere */
+		return lm_err_set(err, -EINVAL, "--%s takes no value", near);
 	if (near)
 		return lm_err_set(err, -EINVAL, "unknown option %.*s; did you mean --%s?", (int)len,
 				  word, near);
 	return lm_err_set(err, -EINVAL, "unknown option %.*s; lamina %s --help lists them",
-			  (int)len, word, verb->name);
+			  (int)LM_MIN(len, SHOWN_MAX), word, verb->name);
 }
 
 static const struct option *find_option(const struct verb *verb, const char *name, size_t len)
@@ -148,7 +149,7 @@ int options_parse(const struct verb *verb, int argc, char **argv, void *target,
 	rest->words = argv + at;
 	rest->count = argc - at;
 	if (rest->count && !verb->operands)
-		return lm_err_set(err, -EINVAL, "unexpected \"%s\"; lamina %s takes options only",
-				  argv[at], verb->name);
+		return lm_err_set(err, -EINVAL, "unexpected \"%.*s\"; lamina %s takes options only",
+				  SHOWN_MAX, argv[at], verb->name);
 	return 0;
 }

@@ -6,6 +6,8 @@
 
 #include "cmd/verb.h"
 
+#define SHOWN_MAX 160 /* bytes of a word in an error: what is wrong with it matters more */
+
 struct operands {
 	char **words; /* NULL-terminated, in argv */
 	int count;

@@ -23,6 +23,7 @@
 #include "cmd/verb.h"
 #include "isa/x86/trace.h"
 #include "machine/machine.h"
+#include "machine/symbols.h"
 #include "mem/ram.h"
 
 #define NAME_LENGTH_MAX 64
@@ -328,9 +329,9 @@ static int check_combination(const struct run_args *args, const struct operands 
 
 	if (rest->count && !rest->after_dashes)
 		return lm_err_set(err, -EINVAL,
-				  "unexpected \"%s\"; a command for the guest goes behind --",
-				  rest->words[0]);
-	if (rest->after_dashes && !rest->count)
+				  "unexpected \"%.*s\"; a command for the guest goes behind --",
+				  SHOWN_MAX, rest->words[0]);
+	if (rest->after_dashes && (!rest->count || !*rest->words[0]))
 		return lm_err_set(err, -EINVAL, "no command behind --");
 	if (rest->count && config->kernel)
 		return lm_err_set(err, -EINVAL,
@@ -346,6 +347,9 @@ static int check_combination(const struct run_args *args, const struct operands 
 		return lm_err_set(err, -EINVAL, "--tty needs a command behind --");
 	if (config->command_tty && !isatty(STDIN_FILENO))
 		return lm_err_set(err, -ENOTTY, "--tty: standard input is no terminal");
+	if (args->lockstep && (config->cpus > 1 || config->timeout_s || rest->count))
+		return lm_err_set(err, -EINVAL,
+				  "--lockstep needs --cpus 1, and has neither --timeout nor a command");
 	if (config->deterministic && config->cpus > 1)
 		return lm_err_set(err, -EINVAL, "--deterministic needs --cpus 1, not %u",
 				  config->cpus);
@@ -452,7 +456,7 @@ static int run_lockstep(const struct run_args *args, struct lm_err *err)
 	int ret;
 
 	if (!other)
-		return err->code;
+		return lm_err_wrap(err, "--lockstep %s", args->lockstep);
 	ret = machine_lockstep(&args->config, other, stderr, &result, err);
 	return ret ? ret : exit_status(args, &result);
 }
@@ -491,7 +495,21 @@ static int run_machine(const struct run_args *args, struct lm_err *err)
 	if (args->stats)
 		machine_print_stats(m, stderr);
 	machine_destroy(m);
-	return ret ? ret : exit_status(args, &result);
+	if (ret)
+		return ret;
+	ret = exit_status(args, &result);
+	return ret == STATUS_OK && result.output_failed ? STATUS_ERROR : ret;
+}
+
+/* They are needed at the end only, when it would be too late to learn that there are none. */
+static int check_symbols(const char *path, struct lm_err *err)
+{
+	struct symbols *s;
+	int ret = symbols_load(&s, path, err);
+
+	if (!ret)
+		symbols_free(s);
+	return ret;
 }
 
 static int prepare(struct run_args *args, const struct operands *rest, struct lm_err *err)
@@ -504,8 +522,10 @@ static int prepare(struct run_args *args, const struct operands *rest, struct lm
 		args->config.command = rest->words;
 	args->config.engine = engine_choose(args->engine, err);
 	if (!args->config.engine)
-		return err->code;
-	if (!args->config.kernel)
+		return lm_err_wrap(err, "--engine %s", args->engine);
+	if (args->symbols)
+		ret = check_symbols(args->symbols, err);
+	if (!ret && !args->config.kernel)
 		ret = use_default_guest(args, err);
 	if (!ret)
 		warn_above_host_memory(args->config.memory);

@@ -25,7 +25,7 @@ struct command {
 	size_t line_len;
 	char *request;
 	size_t request_len, request_sent;
-	bool ready;
+	bool ready, sending;
 	int status;                            /* -1 until the status line came */
 	void (*ended)(void *opaque, int status);
 	void *opaque;
@@ -74,17 +74,23 @@ static int build_request(struct command *cmd, char *const *argv, bool tty, struc
 	return f ? 0 : lm_err_set(err, -ENOMEM, "no memory for the command");
 }
 
+/* As much as there is room for. The device asks for more from within: the loop goes on with that. */
 static void send_request(struct command *cmd)
 {
+	if (cmd->sending)
+		return;
+	cmd->sending = true;
 	while (cmd->ready && cmd->request_sent < cmd->request_len) {
+		const char *next = cmd->request + cmd->request_sent;
 		size_t room = chardev_can_receive(&cmd->ctl);
 		size_t n = LM_MIN(room, cmd->request_len - cmd->request_sent);
 
 		if (!n)
-			return;
-		chardev_receive(&cmd->ctl, (uint8_t *)cmd->request + cmd->request_sent, n);
+			break;
 		cmd->request_sent += n;
+		chardev_receive(&cmd->ctl, (const uint8_t *)next, n);
 	}
+	cmd->sending = false;
 }
 
 /* ---- The status ---- */
@@ -191,11 +197,22 @@ void command_attach(struct command *cmd, struct virtio_console *console)
 	cmd->console = console;
 }
 
-void command_drain(struct command *cmd, int timeout_ms)
+bool command_drain(struct command *cmd, int timeout_ms)
 {
+	bool drained = true;
+
 	for (unsigned k = COMMAND_OUT; k <= COMMAND_ERR; k++)
-		if (cmd->stream[k])
-			char_drain(cmd->stream[k], timeout_ms);
+		drained &= !cmd->stream[k] || char_drain(cmd->stream[k], timeout_ms);
+	return drained;
+}
+
+bool command_output_failed(struct command *cmd)
+{
+	bool failed = false;
+
+	for (unsigned k = COMMAND_OUT; k <= COMMAND_ERR; k++)
+		failed |= cmd->stream[k] && char_output_failed(cmd->stream[k]);
+	return failed;
 }
 
 void command_close(struct command *cmd)

@@ -26,8 +26,9 @@ enum command_ports { COMMAND_IN, COMMAND_OUT, COMMAND_ERR, COMMAND_CTL, COMMAND_
 int command_open(struct command **out, char *const *argv, bool tty, struct event_loop *loop,
 		 void (*ended)(void *opaque, int status), void *opaque, struct lm_err *err);
 void command_attach(struct command *cmd, struct virtio_console *console);
-/* Waits until the host has taken all output; -1: for ever. */
-void command_drain(struct command *cmd, int timeout_ms);
+/* char_drain and char_output_failed of standard output and error. */
+bool command_drain(struct command *cmd, int timeout_ms);
+bool command_output_failed(struct command *cmd);
 void command_close(struct command *cmd);
 
 const char *command_port_name(unsigned port);

@@ -37,6 +37,7 @@ static void end_with(struct machine *m, enum machine_end end, int status)
 
 void machine_quit(struct machine *m)
 {
+	__atomic_store_n(&m->quit, true, __ATOMIC_RELEASE);
 	end_with(m, END_QUIT, 0);
 }
 
@@ -273,16 +274,32 @@ static bool ended(const struct machine *m)
 	return __atomic_load_n(&m->end, __ATOMIC_ACQUIRE) >= 0;
 }
 
-/* What the guest has printed is written before lamina says how it ended. */
-static void drain_output(struct machine *m)
+#define DRAIN_SLICE_MS   50
+#define DRAIN_IMPATIENT  20 /* slices */
+
+static bool is_drained(struct machine *m, int timeout_ms)
+{
+	return (!m->terminal || char_drain(m->terminal, timeout_ms)) &&
+	       (!m->command || command_drain(m->command, timeout_ms));
+}
+
+/*
+ * What the guest has printed is written before lamina says how it ended, however long that takes
+ * where the guest ended well, unless the user wants no more.
+ */
+static void drain_output(struct machine *m, struct machine_result *result)
 {
 	bool patient = m->end == END_POWEROFF || m->end == END_COMMAND || m->end == END_RESET;
-	int timeout_ms = patient ? -1 : 1000;
+	bool quit = false, drained = false;
 
-	if (m->terminal)
-		char_drain(m->terminal, timeout_ms);
-	if (m->command)
-		command_drain(m->command, timeout_ms);
+	for (unsigned k = 0; !drained && (k < DRAIN_IMPATIENT || (patient && !quit)); k++) {
+		drained = is_drained(m, DRAIN_SLICE_MS);
+		quit = __atomic_load_n(&m->quit, __ATOMIC_ACQUIRE);
+	}
+	if (!drained && quit)
+		m->end = END_QUIT;
+	result->output_failed = (m->terminal && char_output_failed(m->terminal)) ||
+				(m->command && command_output_failed(m->command));
 }
 
 int machine_run(struct machine *m, struct machine_result *result, struct lm_err *err)
@@ -303,7 +320,7 @@ int machine_run(struct machine *m, struct machine_result *result, struct lm_err 
 		if (!ended(m) && m->reset_wanted)
 			rc = reboot(m, err);
 	}
-	drain_output(m);
+	drain_output(m, result);
 	if (rc < 0)
 		return rc;
 	result->end = (enum machine_end)m->end;

@@ -69,6 +69,7 @@ enum machine_end {
 struct machine_result {
 	enum machine_end end;
 	int status;
+	bool output_failed; /* what the guest printed could not be written; a line has said so */
 };
 
 struct machine;

@@ -23,6 +23,7 @@ struct machine {
 	struct x86_trace trace;
 	/* The first reason wins; set under the device lock, except for machine_quit. */
 	int end; /* enum machine_end, or -1; atomic */
+	bool quit; /* machine_quit was called; atomic */
 	int status;
 	bool reset_wanted;
 	bool loop_ready, vcpus_ready, pc_ready;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/bits.h"
-#include "dev/acpi/tables.h"
+#include "dev/acpi/loader.h"
 #include "dev/chipset/layout.h"
 
 /* ---- The engine's way to devices ---- */
@@ -205,19 +205,6 @@ static int add_test_devices(struct pc *pc, const struct pc_config *config, struc
 	return testdev_init(pc->testdev, &pc->mmio, &pc->port, &ops, true, err);
 }
 
-static int add_fw_cfg(struct pc *pc, struct lm_err *err)
-{
-	int rc = fw_cfg_init(&pc->fw_cfg, &pc->port, pc->ram, err);
-
-	if (!rc)
-		rc = fw_cfg_add_number(&pc->fw_cfg, FW_CFG_RAM_SIZE, pc->ram->size, 8, err);
-	if (!rc)
-		rc = fw_cfg_add_number(&pc->fw_cfg, FW_CFG_NB_CPUS, pc->sys->cpu_count, 2, err);
-	if (!rc)
-		rc = fw_cfg_add_number(&pc->fw_cfg, FW_CFG_MAX_CPUS, pc->sys->cpu_count, 2, err);
-	return rc;
-}
-
 static int add_virtio(struct pc *pc, struct virtio_pci *vp, struct virtio_device *dev,
 		      struct lm_err *err)
 {
@@ -280,10 +267,11 @@ static struct pci_windows pci_windows(const struct pc *pc)
 	};
 }
 
-static int write_acpi(struct pc *pc, struct lm_err *err)
+static struct acpi_config acpi_config(const struct pc *pc)
 {
 	struct pci_windows w = pci_windows(pc);
-	struct acpi_config config = {
+
+	return (struct acpi_config){
 		.cpus = pc->sys->cpu_count,
 		.pci32_start = w.mem32_start,
 		.pci32_end = w.mem32_end,
@@ -295,12 +283,56 @@ static int write_acpi(struct pc *pc, struct lm_err *err)
 		.pvpanic = true,
 		.fw_cfg = true,
 	};
+}
+
+static int write_acpi(struct pc *pc, struct lm_err *err)
+{
+	struct acpi_config config = acpi_config(pc);
 	uint8_t *at = ram_ptr(pc->ram, GPA(PC_ACPI_BASE), PC_ACPI_END - PC_ACPI_BASE);
 	int rc = at ? acpi_build(&config, PC_ACPI_BASE, at, PC_ACPI_END - PC_ACPI_BASE, err)
 		    : lm_err_set(err, -ENOMEM, "no memory for the ACPI tables");
 
 	pc->rsdp = PC_ACPI_BASE;
 	return rc < 0 ? rc : 0;
+}
+
+/* ---- What firmware finds in fw_cfg ---- */
+
+/* RAM as INT 15h E820 lists it; what is reserved is the firmware's to say (QEMU hw/i386/e820). */
+static int add_e820(struct pc *pc, struct lm_err *err)
+{
+	struct __attribute__((packed)) {
+		uint64_t start, size;
+		uint32_t type;
+	} map[2] = { { 0, ram_low_top(pc->ram), 1 }, { RAM_HIGH_START, ram_high_size(pc->ram), 1 } };
+	uint32_t used = map[1].size ? sizeof(map) : sizeof(map[0]);
+
+	return fw_cfg_add_file(&pc->fw_cfg, "etc/e820", map, used, true, err);
+}
+
+static int add_fw_cfg(struct pc *pc, struct lm_err *err)
+{
+	const struct {
+		uint16_t key;
+		uint8_t size;
+		uint64_t value;
+	} numbers[] = {
+		{ FW_CFG_RAM_SIZE, 8, pc->ram->size },
+		{ FW_CFG_NOGRAPHIC, 2, 1 },
+		{ FW_CFG_NB_CPUS, 2, pc->sys->cpu_count },
+		{ FW_CFG_BOOT_MENU, 2, 0 },
+		{ FW_CFG_MAX_CPUS, 2, pc->sys->cpu_count },
+		{ FW_CFG_IRQ0_OVERRIDE, 1, 1 },
+	};
+	struct acpi_config acpi = acpi_config(pc);
+	int rc = fw_cfg_init(&pc->fw_cfg, &pc->port, pc->ram, err);
+
+	for (unsigned k = 0; !rc && k < LM_ARRAY_SIZE(numbers); k++)
+		rc = fw_cfg_add_number(&pc->fw_cfg, numbers[k].key, numbers[k].value,
+				       numbers[k].size, err);
+	if (!rc)
+		rc = add_e820(pc, err);
+	return rc ? rc : acpi_loader_add(&pc->fw_cfg, &acpi, err);
 }
 
 /* What firmware would have done before it starts the kernel. */

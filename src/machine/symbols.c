@@ -44,6 +44,14 @@ static int by_address(const void *a, const void *b)
 
 /* ---- System.map: "ffffffff81000000 T _text" ---- */
 
+/* Addresses have all their digits; lines of other files seldom begin so. */
+static bool is_map_line(const char *line)
+{
+	size_t digits = strspn(line, "0123456789abcdef");
+
+	return (digits == 16 || digits == 8) && line[digits] == ' ';
+}
+
 static int load_map(struct symbols *s, FILE *f)
 {
 	char line[512], name[256], type;
@@ -51,7 +59,8 @@ static int load_map(struct symbols *s, FILE *f)
 	int rc = 0;
 
 	while (!rc && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%" SCNx64 " %c %255s", &address, &type, name) == 3 &&
+		if (is_map_line(line) &&
+		    sscanf(line, "%" SCNx64 " %c %255s", &address, &type, name) == 3 &&
 		    strchr("tTwW", type))
 			rc = add(s, address, name);
 	return rc;

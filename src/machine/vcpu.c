@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/thread.h"
 #include "event/loop.h"
 #include "isa/x86/event.h"
 
@@ -182,10 +183,10 @@ int vcpus_init(struct vcpu_group *g, const struct engine_ops *engine, struct x86
 int vcpus_start(struct vcpu_group *g, struct lm_err *err)
 {
 	for (unsigned k = 0; k < g->count; k++) {
-		int rc = pthread_create(&g->vcpu[k].thread, NULL, vcpu_thread, &g->vcpu[k]);
+		int rc = thread_start(&g->vcpu[k].thread, vcpu_thread, &g->vcpu[k]);
 
 		if (rc)
-			return lm_err_errno(err, -rc, "cannot start the thread of vCPU %u", k);
+			return lm_err_errno(err, rc, "cannot start the thread of vCPU %u", k);
 		g->vcpu[k].started = true;
 	}
 	return 0;

@@ -65,6 +65,8 @@ export XDG_CACHE_HOME
 echo text >"$dir/file"
 mkdir "$dir/folder"
 truncate -s 1M "$dir/disk"
+mkfifo "$dir/pipe"
+: >"$dir/empty"
 
 # Verbs
 refuses 'no verb'
@@ -81,6 +83,16 @@ for verb in run doctor completion help; do
 done
 refuses 'no verb "xyzzy"' help xyzzy
 
+# What is wrong with a long word comes behind it, and must be seen.
+long=$(printf '%01000d' 0)
+refuses 'lamina help lists them' "$long"
+refuses 'lamina help lists them' help "$long"
+refuses 'lamina run --help lists them' run "--$long"
+refuses 'behind --' run "$long"
+refuses 'takes options only' doctor "$long"
+refuses '\.\.\.: .*File name too long' run --kernel "$long"
+refuses 'unknown verb "a?\[1mb?c"' "$(printf 'a\033[1mb\nc')"
+
 # Unknown and incomplete options
 refuses 'unknown option --memroy; did you mean --memory' run --memroy 1
 refuses 'unknown option --mem; did you mean --memory' run --mem=1
@@ -90,6 +102,8 @@ refuses 'needs a value: --memory SIZE' run --memory
 refuses 'takes no value' run --stats=yes
 refuses 'unexpected "ls"; a command' run ls
 refuses 'no command behind --' run --
+refuses 'no command behind --' run -- ''
+refuses '\-\-help takes no value' run --help=yes
 refuses 'unexpected "x"' doctor x
 refuses 'unknown option --xyzzy' doctor --xyzzy
 prints '^usage' run --memory --help
@@ -117,6 +131,10 @@ for n in 0 -1 1s ''; do
 	refuses "timeout $n: .*seconds is a whole number" run --timeout "$n"
 done
 refuses 'engine xyzzy: no such engine' run --engine xyzzy
+refuses 'lockstep xyzzy: no such engine' run --lockstep xyzzy
+refuses '\-\-engine kvm: this version does not have it' run --kernel "$dir/file" --engine kvm
+refuses '\-\-lockstep kvm: this version does not have it' \
+	run --kernel "$dir/file" --lockstep kvm
 refuses 'net xyzzy: the choices are none and user' run --net xyzzy
 refuses 'net user: .*no network device yet' run --net user
 for name in '' .x 'a b' a/b "$(printf 'a\nb')" "$(printf '%065d' 0)"; do
@@ -128,6 +146,7 @@ for option in kernel initrd disk symbols; do
 	refuses "$option $dir/none: .*No such file" run --$option "$dir/none"
 	refuses "$option $dir/folder: .*irectory" run --$option "$dir/folder"
 	refuses "$option /dev/null: .*neither a file nor a block device" run --$option /dev/null
+	refuses "$option $dir/pipe: .*neither a file nor a block device" run --$option "$dir/pipe"
 	refuses "$option : .*No such file" run --$option ''
 done
 refuses 'none,ro: .*No such file' run --disk "$dir/none,ro"
@@ -145,6 +164,8 @@ refuses '\-\-disk needs --kernel' run --disk "$dir/disk"
 refuses 'default guest only' run --kernel "$dir/file" -- ls
 refuses '\-\-tty needs a command' run --tty
 refuses '\-\-deterministic needs --cpus 1' run --deterministic --cpus 2
+refuses '\-\-lockstep needs --cpus 1' run --kernel "$dir/file" --lockstep jit --cpus 2
+refuses '\-\-lockstep .*--timeout' run --kernel "$dir/file" --lockstep jit --timeout 2
 set --
 while [ $# -lt 34 ]; do
 	set -- "$@" --disk "$dir/disk,ro"
@@ -162,12 +183,63 @@ echo '{}' >"$manifest"
 refuses 'no usable kernel command line' run
 echo '{"cmdline": "quiet", "files": {"initrd": {}}}' >"$manifest"
 refuses 'its kernel is missing' run
+echo text >"${manifest%/*}/vmlinux"
+echo '{"cmdline": "quiet", "files": {"vmlinux": {"size": 6}}}' >"$manifest"
+refuses 'make guest. .*its kernel is missing, unreadable or not of its size' run
+echo '{"cmdline": "quiet", "files": {"vmlinux": {"size": 5}}}' >"$manifest"
+refuses 'its initrd is missing' run
+rm "$manifest"
+mkfifo "$manifest"
+refuses 'no default guest in' run
 XDG_CACHE_HOME=$dir/no-cache
 (unset XDG_CACHE_HOME HOME && "$lamina" run 2>"$dir/err")
 holds 'neither XDG_CACHE_HOME nor HOME' grep -q 'neither XDG_CACHE_HOME nor HOME' "$dir/err"
 
-# Not a kernel: found by the machine, before anything runs.
+for file in empty file disk; do
+	refuses "$dir/$file has no kernel symbols" run --kernel "$dir/file" --symbols "$dir/$file"
+done
+echo 'ffffffff81000000 T _text' >"$dir/map"
+refuses "$dir/file is no kernel" run --kernel "$dir/file" --symbols "$dir/map"
+
+# Not a kernel, or not all of it: found by the machine, before anything runs.
 refuses "$dir/file" run --kernel "$dir/file"
+refuses "$dir/empty is no kernel" run --kernel "$dir/empty"
+refuses "initrd $dir/empty is empty" run --kernel "$dir/file" --initrd "$dir/empty"
+refuses "disk $dir/empty: its size, 0 bytes" run --kernel "$dir/file" --disk "$dir/empty"
+for size in 4 63 64 200 4096; do
+	head -c $size "$lamina" >"$dir/cut"
+	refuses "$dir/cut: damaged ELF file: .*\(cut off\|outside the file\)" run --kernel "$dir/cut"
+done
+# bytes OFFSET OCTAL: into a bzImage with one sector of setup code and 4096 bytes behind it
+bytes() {
+	printf '%b' "$2" | dd of="$dir/bz" bs=1 seek=$(($1)) conv=notrunc status=none
+}
+truncate -s 5120 "$dir/bz"
+bytes 0x1f1 '\0001'
+bytes 0x1f4 '\0000\0001'
+bytes 0x1fe '\0125\0252'
+bytes 0x202 'HdrS\0017\0002'
+bytes 0x211 '\0001'
+for size in 616 1023 1024; do
+	head -c $size "$dir/bz" >"$dir/cut"
+	refuses "$dir/cut: damaged bzImage: cut off inside its setup code" run --kernel "$dir/cut"
+done
+for size in 1025 5119; do
+	head -c $size "$dir/bz" >"$dir/cut"
+	refuses "$dir/cut: damaged bzImage: cut off: its header" run --kernel "$dir/cut"
+done
+
+# Hosts that give little: one line, and no signal.
+(ulimit -f 1 && "$lamina" run --kernel "$dir/file" >"$dir/out" 2>"$dir/err")
+holds 'status with ulimit -f 1' [ $? = $err_status ]
+holds 'message with ulimit -f 1' grep -q 'File too large' "$dir/err"
+if (ulimit -v 1000000 && "$lamina" --version) >/dev/null 2>&1; then
+	for n in 4 5 6 8 10 12 16; do
+		(ulimit -n $n && "$lamina" run --kernel "$dir/file" >"$dir/out" 2>"$dir/err" </dev/null)
+		holds "status with ulimit -n $n" [ $? = $err_status ]
+		holds "lines with ulimit -n $n" [ "$(wc -l <"$dir/err")" = 1 ]
+	done
+fi
 
 # The doctor never hangs and always has an answer.
 prints '^--engine auto takes' doctor
@@ -179,6 +251,12 @@ holds 'columns' [ "$(grep -v -e '^--engine auto' -e '^$' "$dir/out" | grep -cv '
 "$lamina" help >/dev/full 2>"$dir/err"
 holds 'status of a failed write' [ $? = $err_status ]
 holds 'message of a failed write' grep -q 'cannot write to standard output' "$dir/err"
+
+"$lamina" help >&- 2>"$dir/err"
+holds 'status without standard output' [ $? = $err_status ]
+holds 'message without standard output' grep -q 'cannot write to standard output' "$dir/err"
+"$lamina" xyzzy 2>&-
+holds 'status without standard error' [ $? = $err_status ]
 
 # What is made from the tables
 for option in engine cpus memory kernel initrd append disk net timeout name test-devices no-reboot \

@@ -350,9 +350,20 @@ static void test_terminal(void)
 	close(master);
 }
 
+static void end_by_signal(int master, pid_t pid, int number)
+{
+	int status;
+
+	kill(pid, number);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == number);
+	CHECK(!is_raw(master));
+}
+
 /* Whatever ends or stops the process, the terminal is as it was. */
 static void test_terminal_signals(void)
 {
+	static const int others[] = {SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGXFSZ, SIGPROF};
 	int master, status;
 	pid_t pid = start_child(&master);
 	int keep = open(ptsname(master), O_RDWR | O_NOCTTY);
@@ -363,12 +374,16 @@ static void test_terminal_signals(void)
 	CHECK(!is_raw(master));
 	kill(pid, SIGCONT);
 	CHECK(wait_raw(master, true));
-	kill(pid, SIGTERM);
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
-	CHECK(!is_raw(master));
+	end_by_signal(master, pid, SIGTERM);
 	close(keep);
 	close(master);
+	for (unsigned k = 0; k < sizeof(others) / sizeof(others[0]); k++) {
+		pid = start_child(&master);
+		keep = open(ptsname(master), O_RDWR | O_NOCTTY);
+		end_by_signal(master, pid, others[k]);
+		close(keep);
+		close(master);
+	}
 }
 
 int main(void)

@@ -123,6 +123,27 @@ static void test_pending_exception(void)
 	box_fini(&box);
 }
 
+/* One that comes with a saved state is as pending as it was there, and ends with another. */
+static void test_loaded_exception(void)
+{
+	start();
+	box_long(&box, c);
+	CHECK_EQ(RUN(0x0f, 0xae, 0x03), -1); /* fxsave [rbx] */
+	put(0, 0x037b, 2);		     /* zero divide unmasked */
+	put(2, 0x8084, 2);		     /* and there, with ES and B as hardware saves them */
+	CHECK_EQ(RUN(0x0f, 0xae, 0x0b), -1); /* fxrstor [rbx] */
+	CHECK_EQ(c->guard_traps & GUARD_MF, GUARD_MF);
+	put(2, 0, 2);
+	CHECK_EQ(RUN(0x0f, 0xae, 0x0b), -1);
+	CHECK_EQ(c->guard_traps & GUARD_MF, 0);
+	CHECK_EQ(RUN(0xd9, 0x33), -1); /* fnstenv [rbx] */
+	put(0, 0x037b, 2);
+	put(4, 0x8084, 2);
+	CHECK_EQ(RUN(0xd9, 0x23), -1); /* fldenv [rbx] */
+	CHECK_EQ(c->guard_traps & GUARD_MF, GUARD_MF);
+	box_fini(&box);
+}
+
 /* ---- XSAVE ---- */
 
 static void fill_vectors(void)
@@ -230,7 +251,10 @@ static void test_xm_or_ud(void)
 	box_fini(&box);
 }
 
-/* The third of four elements faults: two are there, their mask is clear; then it goes on. */
+/*
+ * The third of four elements faults: two are there, their mask is clear; that of the others has its
+ * sign in all bits. Then it goes on.
+ */
 static void test_gather_restart(void)
 {
 	start();
@@ -245,7 +269,7 @@ static void test_gather_restart(void)
 	CHECK_EQ(c->s.vec[0].d[1], 101);
 	CHECK_EQ(c->s.vec[0].d[2], 1);
 	CHECK_EQ(c->s.vec[2].d[1], 0);
-	CHECK_EQ(c->s.vec[2].d[2], 1u << 31);
+	CHECK_EQ(c->s.vec[2].d[2], UINT32_MAX);
 	c->s.vec[1].d[2] = 2;
 	put(0, 0, 4); /* is not read again */
 	CHECK_EQ(RUN(0xc4, 0xe2, 0x69, 0x90, 0x04, 0x8b), -1);
@@ -318,6 +342,7 @@ int main(void)
 	test_env_real();
 	test_env_protected();
 	test_pending_exception();
+	test_loaded_exception();
 	test_xsave_32bit();
 	test_xsavec_init();
 	test_xrstor_checks();

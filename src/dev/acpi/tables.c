@@ -1,9 +1,11 @@
 #include "dev/acpi/tables.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/bug.h"
 #include "dev/acpi/aml.h"
 #include "dev/acpi/dsdt.h"
 #include "dev/acpi/pm.h"
@@ -130,10 +132,11 @@ struct PACKED mcfg {
 	uint32_t reserved2;
 };
 
-_Static_assert(sizeof(struct rsdp) == 36, "RSDP, ACPI 6.4 table 5.3");
+_Static_assert(sizeof(struct rsdp) == ACPI_RSDP_SIZE, "RSDP, ACPI 6.4 table 5.3");
 _Static_assert(sizeof(struct fadt) == 276, "FADT, ACPI 6.4 table 5.9");
 _Static_assert(sizeof(struct facs) == 64, "FACS, ACPI 6.4 table 5.14");
 
+#define RSDP_V1_SIZE	       20
 #define GAS_IO		       1
 #define FADT_REVISION	       6
 #define PM_PROFILE_UNSPECIFIED 0
@@ -169,6 +172,7 @@ struct builder {
 	uint64_t facs, dsdt;
 	uint64_t table[TABLE_MAX]; /* what RSDT and XSDT list */
 	unsigned tables;
+	struct acpi_fixups *fixups;
 };
 
 static uint8_t byte_sum(const void *bytes, size_t len)
@@ -200,6 +204,28 @@ static uint64_t gpa_of(const struct builder *b, const void *p)
 	return b->gpa + (uint64_t)((const uint8_t *)p - b->buf);
 }
 
+static void note_checksum(struct builder *b, const void *at, const void *start, size_t length)
+{
+	struct acpi_fixups *f = b->fixups;
+
+	LM_BUG_ON(f->checksums == ACPI_MAX_CHECKSUMS);
+	f->checksum[f->checksums].at = (uint32_t)((const uint8_t *)at - b->buf);
+	f->checksum[f->checksums].start = (uint32_t)((const uint8_t *)start - b->buf);
+	f->checksum[f->checksums++].length = (uint32_t)length;
+}
+
+/* Stores an address of another table. */
+static void point(struct builder *b, void *table, size_t offset, unsigned size, uint64_t gpa)
+{
+	struct acpi_fixups *f = b->fixups;
+	uint8_t *field = (uint8_t *)table + offset;
+
+	LM_BUG_ON(f->pointers == ACPI_MAX_POINTERS);
+	le_store(field, gpa, size);
+	f->pointer[f->pointers].at = (uint32_t)(field - b->buf);
+	f->pointer[f->pointers++].size = (uint8_t)size;
+}
+
 /* The table that starts at h and ends where the buffer's contents end. */
 static void finish(struct builder *b, struct header *h, const char *signature, uint8_t revision)
 {
@@ -214,6 +240,7 @@ static void finish(struct builder *b, struct header *h, const char *signature, u
 	memcpy(h->creator_id, "LMNA", 4);
 	h->creator_revision = 1;
 	h->checksum = (uint8_t)-byte_sum(h, h->length);
+	note_checksum(b, &h->checksum, h, h->length);
 }
 
 static void list(struct builder *b, const void *table)
@@ -260,9 +287,9 @@ static void build_fadt(struct builder *b)
 
 	if (!f)
 		return;
-	f->firmware_ctrl = (uint32_t)b->facs;
-	f->dsdt = (uint32_t)b->dsdt;
-	f->x_dsdt = b->dsdt;
+	point(b, f, offsetof(struct fadt, firmware_ctrl), 4, b->facs);
+	point(b, f, offsetof(struct fadt, dsdt), 4, b->dsdt);
+	point(b, f, offsetof(struct fadt, x_dsdt), 8, b->dsdt);
 	f->preferred_pm_profile = PM_PROFILE_UNSPECIFIED;
 	f->sci_int = PC_IRQ_SCI;
 	f->pm1a_evt = PC_PORT_PM + PM1A_EVENT;
@@ -372,21 +399,23 @@ static uint64_t build_root(struct builder *b, const char *signature, unsigned po
 	if (!h)
 		return 0;
 	for (unsigned k = 0; k < b->tables; k++)
-		le_store((uint8_t *)(h + 1) + k * pointer, b->table[k], pointer);
+		point(b, h, sizeof(*h) + k * pointer, pointer, b->table[k]);
 	finish(b, h, signature, 1);
 	return gpa_of(b, h);
 }
 
-static void build_rsdp(struct rsdp *r, uint64_t rsdt, uint64_t xsdt)
+static void build_rsdp(struct builder *b, struct rsdp *r, uint64_t rsdt, uint64_t xsdt)
 {
 	memcpy(r->signature, "RSD PTR ", 8);
 	memcpy(r->oem_id, "LAMINA", 6);
 	r->revision = 2;
-	r->rsdt = (uint32_t)rsdt;
+	point(b, r, offsetof(struct rsdp, rsdt), 4, rsdt);
 	r->length = sizeof(*r);
-	r->xsdt = xsdt;
-	r->checksum = (uint8_t)-byte_sum(r, 20);
+	point(b, r, offsetof(struct rsdp, xsdt), 8, xsdt);
+	r->checksum = (uint8_t)-byte_sum(r, RSDP_V1_SIZE);
+	note_checksum(b, &r->checksum, r, RSDP_V1_SIZE);
 	r->extended_checksum = (uint8_t)-byte_sum(r, sizeof(*r));
+	note_checksum(b, &r->extended_checksum, r, sizeof(*r));
 }
 
 static int check_config(const struct acpi_config *c, uint64_t gpa, struct lm_err *err)
@@ -402,14 +431,17 @@ static int check_config(const struct acpi_config *c, uint64_t gpa, struct lm_err
 	return 0;
 }
 
-int acpi_build(const struct acpi_config *config, uint64_t gpa, uint8_t *buf, size_t size,
-	       struct lm_err *err)
+static int build(const struct acpi_config *config, uint64_t gpa, uint8_t *buf, size_t size,
+		 struct acpi_fixups *fixups, struct lm_err *err)
 {
-	struct builder b = {.config = config, .buf = buf, .size = size, .gpa = gpa};
+	struct builder b = {
+	    .config = config, .buf = buf, .size = size, .gpa = gpa, .fixups = fixups,
+	};
 	int rc = check_config(config, gpa, err);
 	struct rsdp *rsdp;
 	uint64_t rsdt, xsdt;
 
+	fixups->pointers = fixups->checksums = 0;
 	if (rc < 0)
 		return rc;
 	rsdp = take(&b, sizeof(*rsdp), 16);
@@ -422,6 +454,20 @@ int acpi_build(const struct acpi_config *config, uint64_t gpa, uint8_t *buf, siz
 	xsdt = build_root(&b, "XSDT", 8);
 	if (b.full || b.len > INT32_MAX)
 		return lm_err_set(err, -ENOSPC, "ACPI: the tables need more than %zu bytes", size);
-	build_rsdp(rsdp, rsdt, xsdt);
+	build_rsdp(&b, rsdp, rsdt, xsdt);
 	return (int)b.len;
+}
+
+int acpi_build(const struct acpi_config *config, uint64_t gpa, uint8_t *buf, size_t size,
+	       struct lm_err *err)
+{
+	struct acpi_fixups fixups;
+
+	return build(config, gpa, buf, size, &fixups, err);
+}
+
+int acpi_build_movable(const struct acpi_config *config, uint8_t *buf, size_t size,
+		       struct acpi_fixups *fixups, struct lm_err *err)
+{
+	return build(config, 0, buf, size, fixups, err);
 }

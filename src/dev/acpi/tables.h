@@ -11,7 +11,11 @@
 
 #include "base/err.h"
 
-#define ACPI_MAX_CPUS 1024
+#define ACPI_MAX_CPUS	   1024
+#define ACPI_MAX_POINTERS  16
+#define ACPI_MAX_CHECKSUMS 12
+#define ACPI_RSDP_SIZE	   36
+#define ACPI_FIRST_TABLE   64 /* offset of what follows the RSDP */
 
 /* Window ends are exclusive; start == end is no window. */
 struct acpi_config {
@@ -31,5 +35,24 @@ struct acpi_config {
  */
 int acpi_build(const struct acpi_config *config, uint64_t gpa, uint8_t *buf, size_t size,
 	       struct lm_err *err);
+
+/*
+ * What depends on where the tables lie, by offset from the RSDP: little-endian addresses, and bytes
+ * that make a range's sum zero, in the order in which they have to be made.
+ */
+struct acpi_fixups {
+	struct {
+		uint32_t at;
+		uint8_t size;
+	} pointer[ACPI_MAX_POINTERS];
+	struct {
+		uint32_t at, start, length;
+	} checksum[ACPI_MAX_CHECKSUMS];
+	unsigned pointers, checksums;
+};
+
+/* The same for whoever moves them: built for address 0, with what moving changes. */
+int acpi_build_movable(const struct acpi_config *config, uint8_t *buf, size_t size,
+		       struct acpi_fixups *fixups, struct lm_err *err);
 
 #endif

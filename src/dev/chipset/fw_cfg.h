@@ -72,7 +72,7 @@ void fw_cfg_fini(struct fw_cfg *fw);
  */
 int fw_cfg_add(struct fw_cfg *fw, uint16_t key, const void *data, uint32_t size, bool copy,
 	       struct lm_err *err);
-/* A little-endian number of 2, 4 or 8 bytes. */
+/* A little-endian number of 1, 2, 4 or 8 bytes. */
 int fw_cfg_add_number(struct fw_cfg *fw, uint16_t key, uint64_t value, unsigned size,
 		      struct lm_err *err);
 int fw_cfg_add_file(struct fw_cfg *fw, const char *name, const void *data, uint32_t size, bool copy,

@@ -412,7 +412,10 @@ void lin_probe(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_access acces
 	}
 }
 
-/* What #AC wants of an operand of this size (SDM vol. 3A table 6-7). */
+/*
+ * What #AC wants of an operand of this size (SDM vol. 3A table 6-7). It is for types of up to 8
+ * bytes: vectors have #GP or nothing.
+ */
 static unsigned block_alignment(unsigned len)
 {
 	switch (len) {
@@ -424,8 +427,8 @@ static unsigned block_alignment(unsigned len)
 	case 28:
 	case 108:
 		return 4;
-	default: /* areas of 64 bytes and more have rules of their own */
-		return is_pow2(len) && len <= 32 ? len : 1;
+	default:
+		return is_pow2(len) && len <= 8 ? len : 1;
 	}
 }
 

@@ -469,23 +469,6 @@ static void set_fields(struct insn *i, const ZydisDecodedInstruction *z)
 	i->seg = DS;
 }
 
-/*
- * 90 with REX.B is XCHG even after F3 (SDM vol. 2 PAUSE), where Zydis 4.0 says PAUSE: it is asked
- * again with a prefix in place of F3 that means nothing there.
- */
-static ZyanStatus decode_bytes(const ZydisDecoder *d, const uint8_t *bytes, unsigned avail,
-			       ZydisDecodedInstruction *z, ZydisDecodedOperand *ops)
-{
-	ZyanStatus s = ZydisDecoderDecodeFull(d, bytes, avail, z, ops);
-	uint8_t without[INSN_MAX_LENGTH];
-
-	if (!ZYAN_SUCCESS(s) || z->mnemonic != ZYDIS_MNEMONIC_PAUSE || !z->raw.rex.B)
-		return s;
-	for (unsigned k = 0; k < z->length; k++)
-		without[k] = bytes[k] == 0xf3 ? 0x3e : bytes[k];
-	return ZydisDecoderDecodeFull(d, without, z->length, z, ops);
-}
-
 enum decode_status insn_decode_detail(struct insn *i, const uint8_t *bytes, unsigned avail,
 				      enum x86_code_size size, bool real_mode,
 				      const struct x86_model *model, ZydisDecodedInstruction *z,
@@ -495,7 +478,7 @@ enum decode_status insn_decode_detail(struct insn *i, const uint8_t *bytes, unsi
 	ZyanStatus s;
 
 	memset(i, 0, sizeof(*i));
-	s = decode_bytes(decoder_for(size, real_mode), bytes, avail, z, ops);
+	s = ZydisDecoderDecodeFull(decoder_for(size, real_mode), bytes, avail, z, ops);
 	if (!ZYAN_SUCCESS(s)) {
 		memcpy(i->bytes, bytes, LM_MIN(avail, INSN_MAX_LENGTH));
 		return status_of(s);

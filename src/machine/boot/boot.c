@@ -15,7 +15,7 @@
 
 static int open_regular(const char *path, size_t *size, struct lm_err *err)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* not to wait for a pipe */
 	struct stat st;
 
 	if (fd < 0)
@@ -184,6 +184,8 @@ int boot_load(const struct boot_config *config, struct x86_state *bsp, struct lm
 	rc = file_load(&b.kernel, config->kernel, err);
 	if (!rc && config->initrd)
 		rc = file_load(&b.initrd, config->initrd, err);
+	if (!rc && config->initrd && !b.initrd.size)
+		rc = lm_err_set(err, -EINVAL, "initrd %s is empty", config->initrd);
 	if (!rc)
 		rc = load_by_protocol(&b, err);
 	free(b.kernel.data);

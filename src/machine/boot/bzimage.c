@@ -10,6 +10,7 @@
 
 /* Offsets in the first sectors of the file, which are those of the zero page as well. */
 #define SETUP_SECTS       0x1f1
+#define SYSSIZE           0x1f4 /* of what follows the setup code, in units of 16 bytes */
 #define BOOT_FLAG         0x1fe
 #define HEADER_JUMP       0x200
 #define HEADER_MAGIC      0x202
@@ -106,6 +107,8 @@ static int check(const struct boot *b, struct lm_err *err)
 		return bad(b, "a zImage, which loads below 1 MiB", err);
 	if (setup_size(b) >= b->kernel.size)
 		return bad(b, "cut off inside its setup code", err);
+	if (b->kernel.size - setup_size(b) < 16 * le_load(b->kernel.data + SYSSIZE, 4))
+		return bad(b, "cut off: its header tells of more", err);
 	return 0;
 }
 

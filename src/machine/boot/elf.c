@@ -15,6 +15,35 @@ bool elf_is(const struct boot_file *f)
 	return f->size >= SELFMAG && !memcmp(f->data, ELFMAG, SELFMAG);
 }
 
+struct elf_segment elf_segment_at(const struct boot_file *f, const struct elf_view *v, unsigned n)
+{
+	const uint8_t *p = f->data + v->ph_offset + (uint64_t)n * v->ph_size;
+
+	if (v->is_64) {
+		Elf64_Phdr h;
+
+		memcpy(&h, p, sizeof(h));
+		return (struct elf_segment){ h.p_type, h.p_offset, h.p_paddr, h.p_filesz, h.p_memsz };
+	}
+	Elf32_Phdr h;
+
+	memcpy(&h, p, sizeof(h));
+	return (struct elf_segment){ h.p_type, h.p_offset, h.p_paddr, h.p_filesz, h.p_memsz };
+}
+
+static int check_segments(const struct boot_file *f, const struct elf_view *v, struct lm_err *err)
+{
+	for (unsigned n = 0; n < v->ph_count; n++) {
+		struct elf_segment s = elf_segment_at(f, v, n);
+
+		if (s.type != PT_LOAD && s.type != PT_NOTE)
+			continue;
+		if (s.offset > f->size || s.file_size > f->size - s.offset)
+			return bad(f, "a segment lies outside the file: it is cut off", err);
+	}
+	return 0;
+}
+
 int elf_open(const struct boot_file *f, struct elf_view *v, struct lm_err *err)
 {
 	if (f->size < sizeof(Elf64_Ehdr))
@@ -35,23 +64,7 @@ int elf_open(const struct boot_file *f, struct elf_view *v, struct lm_err *err)
 	    v->ph_offset > f->size ||
 	    (uint64_t)v->ph_count * v->ph_size > f->size - v->ph_offset)
 		return bad(f, "the program headers lie outside the file", err);
-	return 0;
-}
-
-struct elf_segment elf_segment_at(const struct boot_file *f, const struct elf_view *v, unsigned n)
-{
-	const uint8_t *p = f->data + v->ph_offset + (uint64_t)n * v->ph_size;
-
-	if (v->is_64) {
-		Elf64_Phdr h;
-
-		memcpy(&h, p, sizeof(h));
-		return (struct elf_segment){ h.p_type, h.p_offset, h.p_paddr, h.p_filesz, h.p_memsz };
-	}
-	Elf32_Phdr h;
-
-	memcpy(&h, p, sizeof(h));
-	return (struct elf_segment){ h.p_type, h.p_offset, h.p_paddr, h.p_filesz, h.p_memsz };
+	return check_segments(f, v, err);
 }
 
 static int zero_fill(struct boot *b, uint64_t gpa, uint64_t len, struct lm_err *err)
@@ -69,9 +82,8 @@ static int load_segment(struct boot *b, const struct elf_segment *s, struct lm_e
 	const struct boot_file *f = &b->kernel;
 	int rc;
 
-	if (s->offset > f->size || s->file_size > f->size - s->offset ||
-	    s->mem_size < s->file_size)
-		return bad(f, "a segment lies outside the file", err);
+	if (s->mem_size < s->file_size)
+		return bad(f, "a segment is larger in the file than in memory", err);
 	rc = boot_put(b, "the kernel", s->paddr, f->data + s->offset, s->file_size, err);
 	if (rc < 0 || s->mem_size == s->file_size)
 		return rc;

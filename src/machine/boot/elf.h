@@ -17,7 +17,7 @@ struct elf_view {
 };
 
 bool elf_is(const struct boot_file *f);
-/* Checks that the headers lie within the file. */
+/* Checks that the headers and segments lie within the file. */
 int elf_open(const struct boot_file *f, struct elf_view *v, struct lm_err *err);
 struct elf_segment elf_segment_at(const struct boot_file *f, const struct elf_view *v, unsigned n);
 

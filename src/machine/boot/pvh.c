@@ -49,8 +49,7 @@ static uint32_t pvh_entry(const struct boot *b, const struct elf_view *v)
 		struct elf_segment s = elf_segment_at(&b->kernel, v, n);
 		uint32_t entry;
 
-		if (s.type != PT_NOTE || s.offset > b->kernel.size ||
-		    s.file_size > b->kernel.size - s.offset)
+		if (s.type != PT_NOTE)
 			continue;
 		entry = find_pvh_note(b->kernel.data + s.offset, s.file_size);
 		if (entry)

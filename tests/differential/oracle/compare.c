@@ -153,12 +153,41 @@ static bool estimates_agree(uint64_t a, uint64_t b)
 	return true;
 }
 
+static bool is_nan64(uint64_t bits)
+{
+	return (bits & INT64_MAX) > UINT64_C(0x7ff0000000000000);
+}
+
+static bool is_nan32(uint32_t bits)
+{
+	return (bits & INT32_MAX) > 0x7f800000;
+}
+
+static bool same_but_nan32(uint32_t a, uint32_t b)
+{
+	return a == b || (is_nan32(a) && is_nan32(b));
+}
+
+static bool within_tolerance(enum tolerance tolerance, uint64_t a, uint64_t b)
+{
+	switch (tolerance) {
+	case ESTIMATE:
+		return estimates_agree(a, b);
+	case ANY_NAN32:
+		return same_but_nan32((uint32_t)a, (uint32_t)b) &&
+		       same_but_nan32((uint32_t)(a >> 32), (uint32_t)(b >> 32));
+	case ANY_NAN64:
+		return is_nan64(a) && is_nan64(b);
+	default:
+		return false;
+	}
+}
+
 static void compare_lane(struct comparison *k, const char *kind, unsigned n, uint64_t host,
 			 uint64_t engine)
 {
-	if (host == engine || (k->tolerance == ESTIMATE && estimates_agree(host, engine)))
-		return;
-	compare_indexed(k, kind, n, host, engine);
+	if (host != engine && !within_tolerance(k->tolerance, host, engine))
+		compare_indexed(k, kind, n, host, engine);
 }
 
 static void compare_vectors(struct comparison *k)

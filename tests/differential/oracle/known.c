@@ -7,6 +7,7 @@
 #include "generate.h"
 #include "guest.h"
 #include "sandbox.h"
+#include "undefined.h"
 
 /* ---- The memory operand ---- */
 
@@ -40,7 +41,17 @@ static uint64_t operand_address(const struct oracle_case *c)
 
 static bool in_data(uint64_t address, unsigned bytes)
 {
-	return address >= BOX_DATA && address + bytes <= BOX_DATA + BOX_DATA_BYTES;
+	return address - BOX_DATA <= BOX_DATA_BYTES - bytes;
+}
+
+static const struct operand *memory_operand(const struct oracle_case *c)
+{
+	const struct insn *i = &c->insn;
+
+	for (unsigned n = 0; n < i->op_count; n++)
+		if (i->op[n].kind == OPK_MEM)
+			return &i->op[n];
+	return NULL;
 }
 
 /* ---- MXCSR_MASK (SDM vol. 1 §11.6.6): AMD hosts have MXCSR.MM, bit 17 ---- */
@@ -81,13 +92,18 @@ static void adopt_mxcsr_mask(const struct oracle_case *c, uint8_t *host_data,
 
 /* ---- Flags and codes that vendors treat differently ---- */
 
-/* Intel pushes RF between two iterations (SDM vol. 3B §17.3.1.1), AMD does not. */
-static void ignore_rf_within_repeat(const struct oracle_case *c, struct outcome *host,
-				    const struct outcome *engine)
+/*
+ * Between two iterations Intel pushes RF (SDM vol. 3B §17.3.1.1) and the status flags from before the
+ * instruction; AMD no RF, and the flags of the last comparison, after faults too.
+ */
+static void ignore_flags_within_repeat(const struct oracle_case *c, struct outcome *host,
+				       const struct outcome *engine)
 {
-	if (c->insn.rep != REP_NONE && host->excepted && host->vector == VEC_DB)
-		host->after.rflags = (host->after.rflags & ~(uint64_t)FLAG_RF) |
-				     (engine->after.rflags & FLAG_RF);
+	uint64_t ignored = host->vector == VEC_DB ? FLAG_RF | FLAGS_ARITH : FLAGS_ARITH;
+
+	if (c->insn.rep != REP_NONE && host->excepted && !__builtin_cpu_is("intel"))
+		host->after.rflags = (host->after.rflags & ~ignored) |
+				     (engine->after.rflags & ignored);
 }
 
 #define CODE_C0    0x0100u
@@ -161,16 +177,78 @@ static bool is_area(const struct oracle_case *c)
 	return o->size > 32 || (o->size > 8 && c->insn.guard & GUARD_X87);
 }
 
+static bool is_masked_store(const struct oracle_case *c)
+{
+	switch (c->insn.mnemonic) {
+	case ZYDIS_MNEMONIC_VMASKMOVPS:
+	case ZYDIS_MNEMONIC_VMASKMOVPD:
+	case ZYDIS_MNEMONIC_VPMASKMOVD:
+	case ZYDIS_MNEMONIC_VPMASKMOVQ:
+		return c->insn.op[0].kind == OPK_MEM;
+	default:
+		return is_maskmov(c);
+	}
+}
+
 /* Which byte of an area CR2 names is not said; its page is. */
 static void ignore_place_in_area(const struct oracle_case *c, struct outcome *host,
 				 const struct outcome *engine)
 {
-	if ((is_area(c) || is_maskmov(c)) && host->excepted && host->vector == VEC_PF &&
+	if ((is_area(c) || is_masked_store(c)) && host->excepted && host->vector == VEC_PF &&
 	    (host->cr2 ^ engine->cr2) < 4096)
 		host->cr2 = engine->cr2;
 }
 
-/* ---- Reasons to leave a case out ---- */
+/*
+ * PUSH of a segment register with a 32-bit operand: zero-extended, or a 16-bit write that leaves the
+ * upper half of its place alone (SDM vol. 2 PUSH).
+ */
+static bool pushes_selector(const struct oracle_case *c)
+{
+	const struct insn *i = &c->insn;
+
+	return i->mnemonic == ZYDIS_MNEMONIC_PUSH && i->op[0].kind == OPK_SEG && i->osz == 4;
+}
+
+static void ignore_upper_half_of_selector(const struct oracle_case *c, uint8_t *host_data,
+					  const uint8_t *engine_data)
+{
+	uint64_t at = (c->in.gpr[RSP] - 2) & 0xffffffff;
+
+	if (pushes_selector(c) && in_data(at, 2))
+		memcpy(host_data + (at - BOX_DATA), engine_data + (at - BOX_DATA), 2);
+}
+
+/* With 32-bit addresses in 64-bit code, Intel clears upper halves also where no iteration ends. */
+static void ignore_upper_halves_within_repeat(const struct oracle_case *c, struct outcome *host,
+					      const struct outcome *engine)
+{
+	static const uint8_t counters[] = { RCX, RSI, RDI };
+
+	if (c->insn.rep == REP_NONE || c->size != CODE_64 || c->insn.asz != 4)
+		return;
+	for (unsigned k = 0; k < sizeof(counters); k++)
+		if (host->after.gpr[counters[k]] == (uint32_t)engine->after.gpr[counters[k]])
+			host->after.gpr[counters[k]] = engine->after.gpr[counters[k]];
+}
+
+static bool is_gather(const struct oracle_case *c)
+{
+	return c->insn.vex && c->insn.opcode_map == ZYDIS_OPCODE_MAP_0F38 &&
+	       (c->insn.opcode & ~3) == 0x90;
+}
+
+/* SDM vol. 2 VGATHER clears the upper half of a 128-bit destination at the end, Intel before. */
+static void ignore_upper_half_of_gathered(const struct oracle_case *c, struct outcome *host,
+					  const struct outcome *engine)
+{
+	unsigned reg = c->insn.op[0].reg;
+
+	if (is_gather(c) && c->insn.vlen == 16 && host->excepted && host->vector != VEC_DB)
+		host->after.fp.ymm_high[reg] = engine->after.fp.ymm_high[reg];
+}
+
+/* ---- Reasons why outcomes differ ---- */
 
 static bool excepted_with(const struct outcome *o, enum x86_vector vector)
 {
@@ -183,13 +261,6 @@ static bool loads_mm(const struct oracle_case *c, const struct outcome *host,
 {
 	return (!host->excepted || host->vector == VEC_DB) && host->after.fp.mxcsr & MXCSR_MM &&
 	       excepted_with(engine, VEC_GP);
-}
-
-static bool is_dr4_or_dr5(const struct oracle_case *c, const struct outcome *host,
-			  const struct outcome *engine)
-{
-	return c->insn.opcode_map == ZYDIS_OPCODE_MAP_0F && (c->insn.opcode | 2) == 0x23 &&
-	       excepted_with(host, VEC_GP) && excepted_with(engine, VEC_UD);
 }
 
 static bool is_misaligned_sha(const struct oracle_case *c, const struct outcome *host,
@@ -216,11 +287,46 @@ static bool misaligned_over_the_border(const struct oracle_case *c, const struct
 	       operand_address(c) & (is_area(c) ? 63 : c->insn.vlen == 32 ? 31 : 15);
 }
 
-static bool is_ac_or_gp(const struct oracle_case *c, const struct outcome *host,
+/* Of an FXSAVE area (SDM vol. 2 FXSAVE), or where the end of the address space is in the operand. */
+static bool is_ac_first(const struct oracle_case *c, const struct outcome *host,
 			const struct outcome *engine)
 {
-	return excepted_with(host, VEC_AC) && excepted_with(engine, VEC_GP) &&
-	       c->in.rflags & FLAG_AC && operand_address(c) & 15;
+	return excepted_with(host, VEC_AC) && c->in.rflags & FLAG_AC &&
+	       (excepted_with(engine, VEC_GP) || excepted_with(engine, VEC_SS));
+}
+
+static bool is_short_push(const struct oracle_case *c, const struct outcome *host,
+			  const struct outcome *engine)
+{
+	return pushes_selector(c) && excepted_with(engine, VEC_AC) && !excepted_with(host, VEC_AC);
+}
+
+static bool converts_half_floats(const struct oracle_case *c)
+{
+	return c->insn.mnemonic == ZYDIS_MNEMONIC_VCVTPH2PS ||
+	       c->insn.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH;
+}
+
+static bool is_misaligned_half_float(const struct oracle_case *c, const struct outcome *host,
+				     const struct outcome *engine)
+{
+	return converts_half_floats(c) && excepted_with(engine, VEC_AC) &&
+	       !excepted_with(host, VEC_AC);
+}
+
+static bool is_half_float_fault(const struct oracle_case *c, const struct outcome *host,
+				const struct outcome *engine)
+{
+	return converts_half_floats(c) && host->excepted && engine->excepted;
+}
+
+/* Linear addresses of 32-bit code wrap where the segments' limit is 4 GiB, or they do not. */
+static bool wraps(const struct oracle_case *c, const struct outcome *host,
+		  const struct outcome *engine)
+{
+	return c->size != CODE_64 && excepted_with(host, VEC_PF) &&
+	       (excepted_with(engine, VEC_GP) || excepted_with(engine, VEC_SS)) &&
+	       (uint32_t)host->cr2 + 4096 < 2 * 4096;
 }
 
 static bool is_mmx_conversion(const struct oracle_case *c, const struct outcome *host,
@@ -228,6 +334,14 @@ static bool is_mmx_conversion(const struct oracle_case *c, const struct outcome 
 {
 	return c->insn.op_count && c->insn.op[0].kind == OPK_MMX && c->insn.guard & GUARD_SSE &&
 	       excepted_with(host, VEC_XM) && excepted_with(engine, VEC_XM);
+}
+
+static bool is_mmx_store_fault(const struct oracle_case *c, const struct outcome *host,
+			       const struct outcome *engine)
+{
+	return c->insn.guard & GUARD_MMX && c->insn.op_count && c->insn.op[0].kind == OPK_MEM &&
+	       host->excepted && engine->excepted && host->vector == engine->vector &&
+	       !(host->after.fp.fsw >> 11 & 7);
 }
 
 static bool is_maskmov_fault(const struct oracle_case *c, const struct outcome *host,
@@ -251,13 +365,6 @@ static bool is_cmps_fault(const struct oracle_case *c, const struct outcome *hos
 	return cmps && host->excepted && engine->excepted && !same;
 }
 
-static bool is_empty_port_repeat(const struct oracle_case *c, const struct outcome *host,
-				 const struct outcome *engine)
-{
-	return c->insn.rep != REP_NONE && (c->insn.opcode & ~3) == 0x6c &&
-	       !(c->in.gpr[RCX] & mask_bytes(c->insn.asz)) && excepted_with(host, VEC_GP);
-}
-
 static bool is_maskmovq_fault(const struct oracle_case *c, const struct outcome *host,
 			      const struct outcome *engine)
 {
@@ -267,24 +374,49 @@ static bool is_maskmovq_fault(const struct oracle_case *c, const struct outcome 
 
 #define XSAVE_AREA 832
 
-/* A fault on one side, or at the other end, because of the part that is needed or touched first. */
+/* The fault, and what was stored before it, depend on the part that is needed or touched first. */
 static bool is_area_fault(const struct oracle_case *c, const struct outcome *host,
 			  const struct outcome *engine)
 {
 	uint64_t at = operand_address(c);
 	unsigned size = c->insn.op[0].size;
-	bool same = host->excepted == engine->excepted && host->vector == engine->vector &&
-		    (host->vector != VEC_PF || host->cr2 == engine->cr2);
 
-	return is_area(c) && (host->excepted || engine->excepted) && !same &&
+	return is_area(c) && (host->excepted || engine->excepted) &&
 	       (at & 0xfff) + (size >= 512 ? XSAVE_AREA : size) > 4096;
+}
+
+/* Whether such a result is tiny depends on its last bit. */
+static bool is_about_to_underflow(const struct oracle_case *c, const struct outcome *host,
+				  const struct outcome *engine)
+{
+	const struct xsave_image *x = &host->after.fp;
+	bool pushes = c->insn.mnemonic == ZYDIS_MNEMONIC_FSINCOS ||
+		      c->insn.mnemonic == ZYDIS_MNEMONIC_FPTAN;
+
+	return result_tolerance(c) == LAST_BIT && (!host->excepted || host->vector == VEC_DB) &&
+	       (x->st[pushes].se & 0x7fff) <= 1;
+}
+
+static bool is_half_bounded(const struct oracle_case *c, const struct outcome *host,
+			    const struct outcome *engine)
+{
+	return c->insn.mnemonic == ZYDIS_MNEMONIC_BOUND && excepted_with(host, VEC_BR) &&
+	       excepted_with(engine, VEC_PF);
+}
+
+static bool is_restored_in_part(const struct oracle_case *c, const struct outcome *host,
+				const struct outcome *engine)
+{
+	return (c->insn.mnemonic == ZYDIS_MNEMONIC_XRSTOR ||
+		c->insn.mnemonic == ZYDIS_MNEMONIC_XRSTOR64) &&
+	       excepted_with(host, VEC_GP) && excepted_with(engine, VEC_GP);
 }
 
 static bool is_faulting_call(const struct oracle_case *c, const struct outcome *host,
 			     const struct outcome *engine)
 {
 	return c->insn.mnemonic == ZYDIS_MNEMONIC_CALL && excepted_with(engine, VEC_GP) &&
-	       host->excepted && !excepted_with(host, VEC_GP);
+	       host->excepted;
 }
 
 static bool is_prefixed_loop(const struct oracle_case *c, const struct outcome *host,
@@ -314,10 +446,7 @@ static bool is_half_done(const struct oracle_case *c, const struct outcome *host
 static bool is_gather_under_tf(const struct oracle_case *c, const struct outcome *host,
 			       const struct outcome *engine)
 {
-	bool gather = c->insn.vex && c->insn.opcode_map == ZYDIS_OPCODE_MAP_0F38 &&
-		      (c->insn.opcode & ~3) == 0x90;
-
-	return gather && c->in.rflags & FLAG_TF && excepted_with(host, VEC_DB) &&
+	return is_gather(c) && c->in.rflags & FLAG_TF && excepted_with(host, VEC_DB) &&
 	       engine->excepted;
 }
 
@@ -334,8 +463,24 @@ static bool is_out_of_range(const struct oracle_case *c, const struct outcome *h
 static bool is_wide_alignment(const struct oracle_case *c, const struct outcome *host,
 			      const struct outcome *engine)
 {
-	return c->insn.vlen == 32 && excepted_with(engine, VEC_AC) && !excepted_with(host, VEC_AC) &&
-	       !(operand_address(c) & 15);
+	const struct operand *o = memory_operand(c);
+
+	return o && o->size >= 16 && excepted_with(host, VEC_AC) && !excepted_with(engine, VEC_AC) &&
+	       operand_address(c) & 15;
+}
+
+static bool is_word_movsxd(const struct oracle_case *c, const struct outcome *host,
+			   const struct outcome *engine)
+{
+	return c->insn.mnemonic == ZYDIS_MNEMONIC_MOVSXD && c->insn.osz == 2 && engine->excepted;
+}
+
+static bool is_prefixed_xchg(const struct oracle_case *c, const struct outcome *host,
+			     const struct outcome *engine)
+{
+	unsigned n = c->insn.length;
+
+	return c->insn.mnemonic == ZYDIS_MNEMONIC_PAUSE && n > 2 && (c->bytes[n - 2] & 0xf1) == 0x41;
 }
 
 static bool is_canonical(uint64_t a)
@@ -382,6 +527,16 @@ static bool is_locked(const struct oracle_case *c, const struct outcome *host,
 	return memchr(c->bytes, 0xf0, n) && excepted_with(engine, VEC_UD) && host->excepted &&
 	       (host->vector == VEC_PF || host->vector == VEC_GP || host->vector == VEC_SS ||
 		host->vector == VEC_AC);
+}
+
+/* VMCALL takes no prefix (SDM vol. 2), but with one it leaves a virtual machine all the same. */
+static bool is_prefixed_vmcall(const struct oracle_case *c, const struct outcome *host,
+			       const struct outcome *engine)
+{
+	static const uint8_t vmcall[] = { 0x0f, 0x01, 0xc1 };
+	unsigned n = prefix_bytes(c->bytes, c->size);
+
+	return n && !memcmp(c->bytes + n, vmcall, sizeof(vmcall)) && excepted_with(engine, VEC_UD);
 }
 
 #define LONGEST_WITHOUT_PREFIXES 12
@@ -431,47 +586,64 @@ static const struct {
 } rows[] = {
 	{ is_other_w, "a VEX.W that the SDM demands and AMD ignores", true },
 	{ is_locked, "LOCK where it is not allowed: AMD may fault on the operand first", true },
+	{ is_prefixed_vmcall, "VMCALL with a prefix: the host's hypervisor answers", true },
 	{ may_be_too_long, "undefined and more than 15 bytes: #UD or #GP first", true },
 	{ is_wide_element, "VPINSRD or VPEXTRD with VEX.W in 32-bit code: #UD for AMD, ignored by Intel" },
 	{ loads_mm, "MXCSR.MM of AMD processors was loaded" },
-	{ is_dr4_or_dr5, "DR4 or DR5 in user mode: AMD looks at the privilege first" },
 	{ is_misaligned_sha, "SHA with a misaligned operand: AMD lets it pass" },
 	{ is_cut_ud, "UD0 or UD1 at the end of a page: AMD fetches no ModRM" },
 	{ misaligned_over_the_border, "misaligned and not canonical: #GP or #SS first" },
-	{ is_ac_or_gp, "#AC instead of #GP for a misaligned FXSAVE area (SDM vol. 2 FXSAVE)" },
+	{ is_ac_first, "misaligned in two ways: #AC, #GP or #SS first (SDM vol. 3A table 6-2)" },
+	{ is_short_push, "#AC of PUSH of a segment register: 16-bit write or not (SDM vol. 2 PUSH)" },
+	{ is_misaligned_half_float, "#AC of VCVTPH2PS and VCVTPS2PH: Intel does not look" },
+	{ is_half_float_fault, "VCVTPS2PH with an exception: Intel sets more of MXCSR, or raises #XM first" },
+	{ wraps, "an operand over the end of 4 GiB: #GP, #SS or wrapping (SDM vol. 3A §5.3)" },
 	{ is_mmx_conversion, "CVT to MMX with #XM: AMD goes to MMX state first" },
-	{ is_maskmov_fault, "MASKMOV: AMD checks the whole operand, also where the mask is clear" },
+	{ is_maskmov_fault, "MASKMOV: checked also where the mask is clear (SDM vol. 2 MASKMOVDQU)" },
 	{ is_cmps_fault, "CMPS with two operands that fault: which is first differs" },
+	{ is_mmx_store_fault, "an MMX store with a fault: Intel goes to MMX state first" },
 	{ is_maskmovq_fault, "MASKMOVQ with a fault: AMD goes to MMX state first" },
 	{ is_area_fault, "an area across a border of which only a part may be touched" },
-	{ is_wide_alignment, "#AC of 256-bit operands: AMD wants 16 bytes, the SDM 32" },
+	{ is_about_to_underflow, "FSIN and others at the smallest normal number: underflow or not" },
+	{ is_half_bounded, "BOUND whose upper bound faults: Intel compares with the lower one first" },
+	{ is_restored_in_part, "XRSTOR with a bad MXCSR: Intel looks at it last" },
+	{ is_wide_alignment, "#AC of vectors: AMD wants 16 bytes, Intel none (SDM vol. 3A §6.15)" },
 	{ is_offset_not_canonical, "FS or GS with an offset that is not canonical: AMD looks at it" },
 	{ is_store_after_exception, "x87 store with an unmasked exception: AMD tries the store first" },
-	{ is_faulting_call, "CALL to a target that is not canonical: AMD pushes first" },
+	{ is_faulting_call, "CALL to a target that is not canonical: processors push first" },
+	{ is_word_movsxd, "MOVSXD with 66: a word (SDM vol. 2), AMD and the decoder a doubleword" },
+	{ is_prefixed_xchg, "F3 and 90 with REX.B: PAUSE for Intel, XCHG for AMD" },
 	{ is_prefixed_loop, "LOOPE and LOOPNE with F3 or F2: for AMD the prefix names the condition" },
 	{ is_empty_fstpnce, "FSTPNCE of an empty register: undocumented" },
 	{ is_half_done, "PUSHA or POPA with a fault midway: AMD keeps what was done before it" },
-	{ is_gather_under_tf, "a gather that faults midway with TF: AMD traps first" },
+	{ is_gather_under_tf, "a gather that faults midway with TF: processors trap first (SDM vol. 2 VGATHER)" },
 	{ is_out_of_range, "F2XM1 or FYL2XP1 beyond their range: undefined" },
 	{ is_memory_of_the_host, "an address where the host's process has memory of its own" },
 	{ is_late_fault_of_branch, "a translated branch to an address that is not canonical: #GP there" },
-	{ is_empty_port_repeat, "REP INS or OUTS with a count of 0: AMD checks the port first" },
 };
 
 _Static_assert(LM_ARRAY_SIZE(rows) <= KNOWN_REASONS, "known_counts");
 
 struct known_count known_counts[KNOWN_REASONS];
 
-const char *known_difference(const struct oracle_case *c, struct outcome *host, uint8_t *host_data,
-			     const struct outcome *engine, const uint8_t *engine_data)
+void known_adopt(const struct oracle_case *c, struct outcome *host, uint8_t *host_data,
+		 const struct outcome *engine, const uint8_t *engine_data)
 {
-	if (c->decodes) {
-		if (saves_mxcsr_mask(c->insn.mnemonic))
-			adopt_mxcsr_mask(c, host_data, engine_data);
-		ignore_rf_within_repeat(c, host, engine);
-		ignore_open_codes(c, host, engine);
-		ignore_place_in_area(c, host, engine);
-	}
+	if (!c->decodes)
+		return;
+	if (saves_mxcsr_mask(c->insn.mnemonic))
+		adopt_mxcsr_mask(c, host_data, engine_data);
+	ignore_flags_within_repeat(c, host, engine);
+	ignore_open_codes(c, host, engine);
+	ignore_place_in_area(c, host, engine);
+	ignore_upper_half_of_selector(c, host_data, engine_data);
+	ignore_upper_halves_within_repeat(c, host, engine);
+	ignore_upper_half_of_gathered(c, host, engine);
+}
+
+const char *known_difference(const struct oracle_case *c, const struct outcome *host,
+			     const struct outcome *engine)
+{
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(rows); k++) {
 		if (rows[k].undefined == c->decodes || !rows[k].holds(c, host, engine))
 			continue;

@@ -123,6 +123,11 @@ static const struct {
 	{ ZYDIS_MNEMONIC_VRCPSS, ESTIMATE },
 	{ ZYDIS_MNEMONIC_VRSQRTPS, ESTIMATE },
 	{ ZYDIS_MNEMONIC_VRSQRTSS, ESTIMATE },
+	/* SDM vol. 2 DPPS: which of several NaNs the sum is depends on the order of the additions. */
+	{ ZYDIS_MNEMONIC_DPPS, ANY_NAN32 },
+	{ ZYDIS_MNEMONIC_VDPPS, ANY_NAN32 },
+	{ ZYDIS_MNEMONIC_DPPD, ANY_NAN64 },
+	{ ZYDIS_MNEMONIC_VDPPD, ANY_NAN64 },
 	/* SDM vol. 1 §8.3.10: the error is below one unit in the last place, not zero. */
 	{ ZYDIS_MNEMONIC_F2XM1, LAST_BIT },
 	{ ZYDIS_MNEMONIC_FYL2X, LAST_BIT },

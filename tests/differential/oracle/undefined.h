@@ -12,6 +12,8 @@ enum tolerance {
 	EXACT,
 	ESTIMATE,       /* |relative error| <= 1.5 * 2^-12 on either side */
 	LAST_BIT,       /* one unit in the last place of an x87 result */
+	ANY_NAN32,      /* one NaN for another in each 32-bit lane */
+	ANY_NAN64,      /* the same in 64-bit lanes */
 	NO_DESTINATION, /* the destination is undefined */
 };
 

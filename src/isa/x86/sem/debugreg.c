@@ -28,11 +28,11 @@ static void write_debug(struct x86_cpu *c, unsigned n, uint64_t value)
 void mov_debug(struct x86_cpu *c, const struct insn *i)
 {
 	bool write = i->op[0].kind == OPK_DR;
-	unsigned n = register_number(c, i->op[write ? 0 : 1].reg);
-	unsigned gpr = i->op[write ? 1 : 0].reg;
+	unsigned gpr = i->op[write ? 1 : 0].reg, n;
 	unsigned size = c->code_size == CODE_64 ? 8 : 4;
 
 	require_cpl0(c);
+	n = register_number(c, i->op[write ? 0 : 1].reg);
 	if (c->s.dr[7] & DR7_GD)
 		debug_raise(c, DR6_BD);
 	if (write)

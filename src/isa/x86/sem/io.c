@@ -80,7 +80,10 @@ void io_out(struct x86_cpu *c, const struct insn *i)
 	port_write(c, port, c->s.gpr[RAX], size);
 }
 
-/* ---- INS and OUTS: one element for each execution; a repeat keeps RIP ---- */
+/*
+ * ---- INS and OUTS: one element for each execution; a repeat keeps RIP. The port is checked even
+ * where the count is zero. ----
+ */
 
 static bool count_is_zero(const struct x86_cpu *c, const struct insn *i)
 {
@@ -104,9 +107,9 @@ void io_ins(struct x86_cpu *c, const struct insn *i)
 	unsigned size = io_size(i);
 	gva_t at;
 
+	io_check(c, port, size);
 	if (count_is_zero(c, i))
 		return;
-	io_check(c, port, size);
 	at = x86_linear(c, ES, gpr_read(c, RDI, i->asz), size, ACCESS_WRITE);
 	lin_probe(c, at, size, ACCESS_WRITE); /* the port must not be read in vain */
 	lin_write(c, at, port_read(c, port, size), size);
@@ -118,9 +121,9 @@ void io_outs(struct x86_cpu *c, const struct insn *i)
 	uint16_t port = (uint16_t)c->s.gpr[RDX];
 	unsigned size = io_size(i);
 
+	io_check(c, port, size);
 	if (count_is_zero(c, i))
 		return;
-	io_check(c, port, size);
 	port_write(c, port, seg_read(c, i->seg, gpr_read(c, RSI, i->asz), size), size);
 	step(c, i, RSI, size);
 }

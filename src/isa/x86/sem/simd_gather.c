@@ -1,6 +1,7 @@
 /*
- * VGATHER and VPGATHER (SDM vol. 2). Elements complete in order, and each one that is complete has
- * a clear mask element: a fault leaves a state from which the instruction continues.
+ * VGATHER and VPGATHER (SDM vol. 2). The mask's sign bits spread over their elements first; then
+ * elements complete in order, and each one that is complete has a clear mask element: a fault
+ * leaves a state from which the instruction continues.
  */
 #include "isa/x86/sem/simd.h"
 
@@ -28,13 +29,27 @@ static uint64_t load_element(struct x86_cpu *c, const struct insn *i, struct gat
 				shape.element);
 }
 
+static bool is_selected(const union x86_vec *mask, unsigned k, unsigned size)
+{
+	return mask->b[k * size + size - 1] & 0x80;
+}
+
+/* The whole mask operand, also beyond the elements that the destination has. */
+static void spread_signs(union x86_vec *mask, unsigned bytes, unsigned size)
+{
+	for (unsigned k = 0; k < bytes / size; k++)
+		memset(mask->b + k * size, is_selected(mask, k, size) ? 0xff : 0, size);
+	memset(mask->b + bytes, 0, sizeof(mask->b) - bytes);
+}
+
 static void gather(struct x86_cpu *c, const struct insn *i, struct gather_shape shape)
 {
 	union x86_vec *dst = &c->s.vec[i->op[0].reg], *mask = &c->s.vec[i->op[2].reg];
 	unsigned count = i->vlen / LM_MAX(shape.index, shape.element), size = shape.element;
 
+	spread_signs(mask, i->vlen, size);
 	for (unsigned k = 0; k < count; k++) {
-		if (mask->b[k * size + size - 1] & 0x80)
+		if (is_selected(mask, k, size))
 			le_store(dst->b + k * size, load_element(c, i, shape, k), size);
 		memset(mask->b + k * size, 0, size);
 	}

@@ -1,6 +1,7 @@
 /*
  * Masked moves: bytes or elements whose mask bit is clear are neither accessed nor checked
- * (SDM vol. 2: MASKMOVDQU, VMASKMOV, VPMASKMOV).
+ * (SDM vol. 2: MASKMOVDQU, VMASKMOV, VPMASKMOV). They are parts of one operand: it is its address
+ * that wraps at the address size, theirs do not.
  */
 #include "isa/x86/sem/simd.h"
 
@@ -17,13 +18,13 @@ static void store_masked_bytes(struct x86_cpu *c, const struct insn *i, unsigned
 	for (unsigned k = 0; k < count; k++) {
 		if (!(mask.b[k] & 0x80))
 			continue;
-		gva = x86_linear(c, i->seg, (base + k) & mask_bytes(i->asz), 1, ACCESS_WRITE);
+		gva = x86_linear(c, i->seg, base + k, 1, ACCESS_WRITE);
 		lin_probe(c, gva, 1, ACCESS_WRITE);
 	}
 	for (unsigned k = 0; k < count; k++) {
 		if (!(mask.b[k] & 0x80))
 			continue;
-		gva = x86_linear(c, i->seg, (base + k) & mask_bytes(i->asz), 1, ACCESS_WRITE);
+		gva = x86_linear(c, i->seg, base + k, 1, ACCESS_WRITE);
 		lin_write(c, gva, data.b[k], 1);
 	}
 }
@@ -49,9 +50,7 @@ static bool element_selected(const union x86_vec *mask, unsigned k, unsigned siz
 static gva_t element_address(struct x86_cpu *c, const struct insn *i, unsigned k, unsigned size,
 			     enum mem_access access)
 {
-	uint64_t offset = (x86_offset(c, i) + k * size) & mask_bytes(i->asz);
-
-	return x86_linear(c, i->seg, offset, size, access);
+	return x86_linear(c, i->seg, x86_offset(c, i) + k * size, size, access);
 }
 
 static void load_masked(struct x86_cpu *c, const struct insn *i, unsigned size)

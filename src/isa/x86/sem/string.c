@@ -5,6 +5,7 @@
  * after each one or each block, and says so (c->repeat) when more are to come: RIP stays, and
  * interrupts, traps and faults between iterations find a restartable state.
  */
+#include "isa/x86/debug.h"
 #include "isa/x86/sem/sem.h"
 
 /* So many bytes or iterations at the most before the run loop looks up again. */
@@ -33,32 +34,36 @@ static inline void index_add(struct x86_cpu *c, const struct insn *i, unsigned r
 /* One instruction at a time when something watches every iteration. */
 static inline bool watched(const struct x86_cpu *c)
 {
-	return c->s.rflags & FLAG_TF || c->access_checks;
+	return c->s.rflags & FLAG_TF || debug_data_armed(c);
 }
 
 typedef void (*iteration_fn)(struct x86_cpu *c, const struct insn *i);
 
-/* `compares`: the repetition also ends by ZF (REPE: while set, REPNE: while clear). */
+/*
+ * `compares`: the repetition also ends by ZF (REPE: while set, REPNE: while clear). Until it ends the
+ * flags are those from before the instruction: SDM vol. 2 REP says so of faults, and Intel's
+ * processors do so for traps and interrupts too.
+ */
 static void repeat(struct x86_cpu *c, const struct insn *i, iteration_fn once, bool compares)
 {
+	const struct lazy_flags before = c->lf;
 	unsigned budget = watched(c) ? 1 : CHUNK;
 
 	if (i->rep == REP_NONE) {
 		once(c, i);
 		return;
 	}
-	for (; budget; budget--) {
-		uint64_t count = index_read(c, i, RCX);
-
-		if (!count)
+	for (uint64_t count = index_read(c, i, RCX); count; budget--) {
+		c->lf = before;
+		if (!budget) {
+			c->repeat = true;
 			return;
+		}
 		once(c, i);
-		gpr_write(c, RCX, count - 1, i->asz);
+		gpr_write(c, RCX, --count, i->asz);
 		if (compares && flag_zero(c) != (i->rep == REP_F3))
 			return;
 	}
-	if (index_read(c, i, RCX))
-		c->repeat = true;
 }
 
 /* ---- Single iterations. CMPS reads (E)DI first, as processors do: the faults show it. ---- */

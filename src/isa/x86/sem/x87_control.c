@@ -6,12 +6,11 @@
 void x87_summarize(struct x86_cpu *c)
 {
 	struct x86_fpu *f = &c->s.fpu;
-	uint16_t old = f->fsw;
 
 	f->fsw &= (uint16_t)~(FSW_ES | FSW_B);
 	if (f->fsw & ~f->fcw & FP_ALL_FLAGS)
 		f->fsw |= FSW_ES | FSW_B;
-	if ((f->fsw ^ old) & FSW_ES)
+	if (!(f->fsw & FSW_ES) != !(c->guard_traps & GUARD_MF))
 		x86_mode_changed(c);
 }
 
