@@ -16,23 +16,29 @@ static uint32_t gate_error(const struct delivery *d)
 
 /* ---- Real mode (SDM vol. 3B §20.1.4) ---- */
 
-void ivt_deliver(struct x86_cpu *c, const struct delivery *d)
+static void through_ivt(struct x86_cpu *c, const struct delivery *d, uint32_t entry, uint64_t clear)
 {
 	struct stack_frame f = frame_current(c, delivery_ext(d));
-	uint32_t entry;
 
-	if (d->vector * IVT_ENTRY_BYTES + 3 > c->s.idtr.limit)
-		x86_raise_gp(c, gate_error(d));
-	entry = (uint32_t)sys_read(c, table_gva(c, c->s.idtr.base, d->vector * IVT_ENTRY_BYTES), 4);
 	frame_check(c, &f, 6);
 	frame_push(c, &f, d->rflags, 2);
 	frame_push(c, &f, c->s.seg[CS].selector, 2);
 	frame_push(c, &f, d->return_rip, 2);
 
 	frame_commit(c, &f);
-	flags_put(c, c->s.rflags & ~(uint64_t)(FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF));
+	flags_put(c, c->s.rflags & ~clear);
 	seg_load_real(c, CS, (uint16_t)(entry >> 16));
 	c->next_rip = (uint16_t)entry;
+}
+
+static void deliver_real(struct x86_cpu *c, const struct delivery *d)
+{
+	uint32_t entry;
+
+	if (d->vector * IVT_ENTRY_BYTES + 3 > c->s.idtr.limit)
+		x86_raise_gp(c, gate_error(d));
+	entry = (uint32_t)sys_read(c, table_gva(c, c->s.idtr.base, d->vector * IVT_ENTRY_BYTES), 4);
+	through_ivt(c, d, entry, FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF);
 }
 
 /* ---- Protected and long mode ---- */
@@ -197,20 +203,24 @@ static void through_task_gate(struct x86_cpu *c, const struct delivery *d,
 	frame_commit(c, &f);
 }
 
-void idt_deliver(struct x86_cpu *c, const struct delivery *d)
+static void deliver_protected(struct x86_cpu *c, const struct delivery *d)
 {
 	struct x86_desc gate;
 
-	if (!(c->s.cr0 & CR0_PE)) {
-		ivt_deliver(c, d);
-	} else {
-		read_gate(c, d, &gate);
-		check_gate(c, d, &gate);
-		if (desc_type(&gate) == SYS_TASK_GATE)
-			through_task_gate(c, d, &gate);
-		else
-			through_gate(c, d, &gate);
-	}
+	read_gate(c, d, &gate);
+	check_gate(c, d, &gate);
+	if (desc_type(&gate) == SYS_TASK_GATE)
+		through_task_gate(c, d, &gate);
+	else
+		through_gate(c, d, &gate);
+}
+
+void idt_deliver(struct x86_cpu *c, const struct delivery *d)
+{
+	if (!(c->s.cr0 & CR0_PE))
+		deliver_real(c, d);
+	else
+		deliver_protected(c, d);
 	c->s.rip = c->next_rip;
 	x86_mode_changed(c);
 }
