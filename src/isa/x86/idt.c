@@ -8,20 +8,22 @@
 #define LONG_GATE_BYTES   16u
 #define LEGACY_GATE_BYTES 8u
 #define IVT_ENTRY_BYTES   4u
+#define REDIRECTION_BYTES 32u
 
 static uint32_t gate_error(const struct delivery *d)
 {
 	return d->vector * 8u | ERR_IDT | delivery_ext(d);
 }
 
-/* ---- Real mode (SDM vol. 3B §20.1.4) ---- */
+/* ---- Through the IVT (SDM vol. 3B §20.1.4) ---- */
 
-static void through_ivt(struct x86_cpu *c, const struct delivery *d, uint32_t entry, uint64_t clear)
+static void through_ivt(struct x86_cpu *c, const struct delivery *d, uint32_t entry, uint64_t image,
+			uint64_t clear)
 {
 	struct stack_frame f = frame_current(c, delivery_ext(d));
 
 	frame_check(c, &f, 6);
-	frame_push(c, &f, d->rflags, 2);
+	frame_push(c, &f, image, 2);
 	frame_push(c, &f, c->s.seg[CS].selector, 2);
 	frame_push(c, &f, d->return_rip, 2);
 
@@ -38,7 +40,42 @@ static void deliver_real(struct x86_cpu *c, const struct delivery *d)
 	if (d->vector * IVT_ENTRY_BYTES + 3 > c->s.idtr.limit)
 		x86_raise_gp(c, gate_error(d));
 	entry = (uint32_t)sys_read(c, table_gva(c, c->s.idtr.base, d->vector * IVT_ENTRY_BYTES), 4);
-	through_ivt(c, d, entry, FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF);
+	through_ivt(c, d, entry, d->rflags, FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF);
+}
+
+/* ---- INT n in virtual-8086 mode (SDM vol. 3B §20.3.3) ---- */
+
+/* The bit of this vector in the redirection bitmap, which ends where the I/O map begins. */
+static bool vector_bit(struct x86_cpu *c, uint8_t vector)
+{
+	uint32_t at = tss_io_map(c) - REDIRECTION_BYTES + vector / 8u;
+
+	if (at > c->s.tr.limit)
+		x86_raise_gp(c, 0);
+	return sys_read(c, table_gva(c, c->s.tr.base, at), 1) >> (vector & 7) & 1;
+}
+
+/* Whether the 8086 program's own handler serves it; #GP(0) when the monitor shall. */
+static bool is_redirected(struct x86_cpu *c, const struct delivery *d)
+{
+	if (d->kind != EVENT_SOFTWARE_INT || !x86_v86(c))
+		return false;
+	if (c->s.cr4 & CR4_VME && !vector_bit(c, d->vector))
+		return true;
+	if (x86_iopl(c) < 3)
+		x86_raise_gp(c, 0);
+	return false;
+}
+
+/* Methods 5 and 6: the IVT is at linear address 0 and read as the program itself would. */
+static void deliver_redirected(struct x86_cpu *c, const struct delivery *d)
+{
+	uint32_t entry = (uint32_t)lin_read(c, GVA(d->vector * IVT_ENTRY_BYTES), 4);
+
+	if (x86_virtual_interrupts(c))
+		through_ivt(c, d, entry, flags_virtual_image(d->rflags), FLAG_VIF | FLAG_TF | FLAG_RF);
+	else
+		through_ivt(c, d, entry, d->rflags, FLAG_IF | FLAG_TF | FLAG_RF);
 }
 
 /* ---- Protected and long mode ---- */
@@ -219,6 +256,8 @@ void idt_deliver(struct x86_cpu *c, const struct delivery *d)
 {
 	if (!(c->s.cr0 & CR0_PE))
 		deliver_real(c, d);
+	else if (is_redirected(c, d))
+		deliver_redirected(c, d);
 	else
 		deliver_protected(c, d);
 	c->s.rip = c->next_rip;
