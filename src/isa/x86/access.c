@@ -317,18 +317,36 @@ static bool split_cas(struct x86_cpu *c, uint8_t *p, uint64_t expected, uint64_t
 	return same;
 }
 
-static bool page_crossing_cas(struct x86_cpu *c, gva_t gva, uint64_t expected, uint64_t desired,
-			      unsigned size)
+static void store_piece(struct x86_cpu *c, uint8_t *p, gpa_t gpa, uint64_t value, unsigned size)
 {
+	if (p)
+		host_store(p, value & mask_bytes(size), size);
+	else
+		device_write_any(c, gpa, value, size);
+}
+
+/* A #PF leaves by longjmp, so both pages are translated before the lock is taken. */
+static bool page_crossing_cas(struct x86_cpu *c, unsigned set, gva_t gva, uint64_t expected,
+			      uint64_t desired, unsigned size)
+{
+	unsigned low = first_part(gva, size), high = size - low;
+	gpa_t gpa, next_gpa;
+	uint8_t *p = mmu_translate(c, gva, ACCESS_WRITE, set, &gpa);
+	uint8_t *next = mmu_translate(c, gva_add(c, gva, low), ACCESS_WRITE, set, &next_gpa);
 	bool same;
 
-	/* rmw_read has checked both pages with the intent to write; the second look cannot fault
-	 * unless another vCPU changes the tables meanwhile, so throw before taking the lock. */
-	lin_probe(c, gva, size, ACCESS_WRITE);
+	if (!p || !next) { /* device memory has no atomic operations */
+		store_piece(c, p, gpa, desired, low);
+		store_piece(c, next, next_gpa, desired >> (8 * low), high);
+		return true;
+	}
 	pthread_mutex_lock(&c->sys->split_lock);
-	same = lin_read(c, gva, size) == (expected & mask_bytes(size));
-	if (same)
-		lin_write(c, gva, desired, size);
+	same = (host_load(p, low) | host_load(next, high) << (8 * low)) ==
+	       (expected & mask_bytes(size));
+	if (same) {
+		store_piece(c, p, gpa, desired, low);
+		store_piece(c, next, next_gpa, desired >> (8 * low), high);
+	}
 	pthread_mutex_unlock(&c->sys->split_lock);
 	return same;
 }
@@ -340,7 +358,7 @@ static bool set_cas(struct x86_cpu *c, unsigned set, gva_t gva, uint64_t expecte
 	uint8_t *p;
 
 	if (!within_page(gva, size))
-		return page_crossing_cas(c, gva, expected, desired, size);
+		return page_crossing_cas(c, set, gva, expected, desired, size);
 	p = mmu_translate(c, gva, ACCESS_WRITE, set, &gpa);
 	if (!p) { /* device memory has no atomic operations */
 		device_write_any(c, gpa, desired, size);

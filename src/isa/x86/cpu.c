@@ -231,6 +231,8 @@ void x86_mode_changed(struct x86_cpu *c)
 	c->tlb = &c->tlb_set[derive_tlb_set(c)];
 	if (cpl != c->cpl || code_size != c->code_size)
 		c->fetch.page = FETCH_NONE;
+	if (x86_virtual_interrupt_due(c))
+		x86_event_set(c, EV_TRAP);
 	checks = derive_access_checks(c);
 	if (checks != c->access_checks) { /* no TLB entry may exist while every access is checked */
 		c->access_checks = checks;

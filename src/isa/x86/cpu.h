@@ -33,7 +33,7 @@
 #define EV_INIT      0x008u
 #define EV_SIPI      0x010u
 #define EV_KICK      0x020u /* leave run() with EXIT_KICKED */
-#define EV_TRAP      0x040u /* s.interrupt_shadow, TF, or a pending debug trap needs attention */
+#define EV_TRAP      0x040u /* s.interrupt_shadow, TF, a pending debug trap, or VIF with VIP */
 #define EV_SHUTDOWN  0x080u /* triple fault: leave run() with EXIT_SHUTDOWN */
 #define EV_CODE      0x800u /* translated code was overwritten: the translator reads the log */
 #define EV_TLB       0x200u /* flush this vCPU's TLB (another thread asks) */
@@ -227,6 +227,25 @@ static inline bool x86_protected(const struct x86_cpu *c)
 static inline unsigned x86_iopl(const struct x86_cpu *c)
 {
 	return (unsigned)(c->s.rflags & FLAG_IOPL) >> FLAG_IOPL_SHIFT;
+}
+
+/*
+ * CLI and STI act on VIF, as do PUSHF, POPF, INT n and IRET in virtual-8086 mode (SDM vol. 3B
+ * §20.3.2, §20.4).
+ */
+static inline bool x86_virtual_interrupts(const struct x86_cpu *c)
+{
+	if (x86_iopl(c) == 3 || c->cpl != 3)
+		return false;
+	return c->s.cr4 & (x86_v86(c) ? CR4_VME : CR4_PVI);
+}
+
+/* The monitor wants to be asked before the next instruction: #GP(0). */
+static inline bool x86_virtual_interrupt_due(const struct x86_cpu *c)
+{
+	const uint64_t both = FLAG_VIF | FLAG_VIP;
+
+	return LM_UNLIKELY((c->s.rflags & both) == both) && x86_virtual_interrupts(c);
 }
 
 /* The guest's time-stamp counter now (without RDTSC's checks). */

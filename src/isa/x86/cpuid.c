@@ -33,6 +33,7 @@ struct feature_bit {
 
 static const struct feature_bit feature_bits[] = {
 	{ 1, 0, EDX, 0, ALWAYS },  /* FPU */
+	{ 1, 0, EDX, 1, ALWAYS },  /* VME */
 	{ 1, 0, EDX, 2, ALWAYS },  /* DE */
 	{ 1, 0, EDX, 3, ALWAYS },  /* PSE */
 	{ 1, 0, EDX, 4, ALWAYS },  /* TSC */

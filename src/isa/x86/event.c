@@ -281,7 +281,10 @@ static uint64_t linear_rip(const struct x86_cpu *c)
 	return (uint32_t)(c->s.seg[CS].base + c->s.rip);
 }
 
-/* The next instruction will run: its breakpoint, its single step, and the end of shadows. */
+/*
+ * The next instruction will run: its breakpoint, a virtual interrupt before it, its single step, and
+ * the end of shadows.
+ */
 static void before_instruction(struct x86_cpu *c)
 {
 	bool armed = debug_code_armed(c);
@@ -294,6 +297,8 @@ static void before_instruction(struct x86_cpu *c)
 		event_deliver(c, VEC_DB, EVENT_EXCEPTION, false, 0);
 		armed = debug_code_armed(c);
 	}
+	if (x86_virtual_interrupt_due(c))
+		event_deliver(c, VEC_GP, EVENT_EXCEPTION, true, 0);
 	c->s.rflags &= ~(uint64_t)FLAG_RF;
 	c->s.interrupt_shadow = c->s.debug_shadow = false;
 	if (c->s.rflags & FLAG_TF)

@@ -20,6 +20,14 @@ static inline void flags_put(struct x86_cpu *c, uint64_t rflags)
 	c->s.rflags = (rflags & 0x3f7fd5) | FLAG_FIXED;
 }
 
+/* FLAGS as a program with virtual interrupts is shown them: VIF in IF's place, IOPL 3 (vol. 2 PUSHF). */
+static inline uint64_t flags_virtual_image(uint64_t rflags)
+{
+	uint64_t image = (rflags & ~(uint64_t)FLAG_IF) | FLAG_IOPL;
+
+	return rflags & FLAG_VIF ? image | FLAG_IF : image;
+}
+
 /* Replaces the status flags in `mask` by those of `bits`. */
 static inline void flags_set_arith(struct x86_cpu *c, uint32_t mask, uint32_t bits)
 {

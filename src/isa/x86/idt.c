@@ -8,31 +8,74 @@
 #define LONG_GATE_BYTES   16u
 #define LEGACY_GATE_BYTES 8u
 #define IVT_ENTRY_BYTES   4u
+#define REDIRECTION_BYTES 32u
 
 static uint32_t gate_error(const struct delivery *d)
 {
 	return d->vector * 8u | ERR_IDT | delivery_ext(d);
 }
 
-/* ---- Real mode (SDM vol. 3B §20.1.4) ---- */
+/* ---- Through the IVT (SDM vol. 3B §20.1.4) ---- */
 
-void ivt_deliver(struct x86_cpu *c, const struct delivery *d)
+static void through_ivt(struct x86_cpu *c, const struct delivery *d, uint32_t entry, uint64_t image,
+			uint64_t clear)
 {
 	struct stack_frame f = frame_current(c, delivery_ext(d));
+
+	frame_check(c, &f, 6);
+	frame_push(c, &f, image, 2);
+	frame_push(c, &f, c->s.seg[CS].selector, 2);
+	frame_push(c, &f, d->return_rip, 2);
+
+	frame_commit(c, &f);
+	flags_put(c, c->s.rflags & ~clear);
+	seg_load_real(c, CS, (uint16_t)(entry >> 16));
+	c->next_rip = (uint16_t)entry;
+}
+
+static void deliver_real(struct x86_cpu *c, const struct delivery *d)
+{
 	uint32_t entry;
 
 	if (d->vector * IVT_ENTRY_BYTES + 3 > c->s.idtr.limit)
 		x86_raise_gp(c, gate_error(d));
 	entry = (uint32_t)sys_read(c, table_gva(c, c->s.idtr.base, d->vector * IVT_ENTRY_BYTES), 4);
-	frame_check(c, &f, 6);
-	frame_push(c, &f, d->rflags, 2);
-	frame_push(c, &f, c->s.seg[CS].selector, 2);
-	frame_push(c, &f, d->return_rip, 2);
+	through_ivt(c, d, entry, d->rflags, FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF);
+}
 
-	frame_commit(c, &f);
-	flags_put(c, c->s.rflags & ~(uint64_t)(FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF));
-	seg_load_real(c, CS, (uint16_t)(entry >> 16));
-	c->next_rip = (uint16_t)entry;
+/* ---- INT n in virtual-8086 mode (SDM vol. 3B §20.3.3) ---- */
+
+/* The bit of this vector in the redirection bitmap, which ends where the I/O map begins. */
+static bool vector_bit(struct x86_cpu *c, uint8_t vector)
+{
+	uint32_t at = tss_io_map(c) - REDIRECTION_BYTES + vector / 8u;
+
+	if (at > c->s.tr.limit)
+		x86_raise_gp(c, 0);
+	return sys_read(c, table_gva(c, c->s.tr.base, at), 1) >> (vector & 7) & 1;
+}
+
+/* Whether the 8086 program's own handler serves it; #GP(0) when the monitor shall. */
+static bool is_redirected(struct x86_cpu *c, const struct delivery *d)
+{
+	if (d->kind != EVENT_SOFTWARE_INT || !x86_v86(c))
+		return false;
+	if (c->s.cr4 & CR4_VME && !vector_bit(c, d->vector))
+		return true;
+	if (x86_iopl(c) < 3)
+		x86_raise_gp(c, 0);
+	return false;
+}
+
+/* Methods 5 and 6: the IVT is at linear address 0 and read as the program itself would. */
+static void deliver_redirected(struct x86_cpu *c, const struct delivery *d)
+{
+	uint32_t entry = (uint32_t)lin_read(c, GVA(d->vector * IVT_ENTRY_BYTES), 4);
+
+	if (x86_virtual_interrupts(c))
+		through_ivt(c, d, entry, flags_virtual_image(d->rflags), FLAG_VIF | FLAG_TF | FLAG_RF);
+	else
+		through_ivt(c, d, entry, d->rflags, FLAG_IF | FLAG_TF | FLAG_RF);
 }
 
 /* ---- Protected and long mode ---- */
@@ -197,20 +240,26 @@ static void through_task_gate(struct x86_cpu *c, const struct delivery *d,
 	frame_commit(c, &f);
 }
 
-void idt_deliver(struct x86_cpu *c, const struct delivery *d)
+static void deliver_protected(struct x86_cpu *c, const struct delivery *d)
 {
 	struct x86_desc gate;
 
-	if (!(c->s.cr0 & CR0_PE)) {
-		ivt_deliver(c, d);
-	} else {
-		read_gate(c, d, &gate);
-		check_gate(c, d, &gate);
-		if (desc_type(&gate) == SYS_TASK_GATE)
-			through_task_gate(c, d, &gate);
-		else
-			through_gate(c, d, &gate);
-	}
+	read_gate(c, d, &gate);
+	check_gate(c, d, &gate);
+	if (desc_type(&gate) == SYS_TASK_GATE)
+		through_task_gate(c, d, &gate);
+	else
+		through_gate(c, d, &gate);
+}
+
+void idt_deliver(struct x86_cpu *c, const struct delivery *d)
+{
+	if (!(c->s.cr0 & CR0_PE))
+		deliver_real(c, d);
+	else if (is_redirected(c, d))
+		deliver_redirected(c, d);
+	else
+		deliver_protected(c, d);
 	c->s.rip = c->next_rip;
 	x86_mode_changed(c);
 }

@@ -26,7 +26,4 @@ static inline unsigned delivery_ext(const struct delivery *d)
 /* Moves CS:RIP to the handler. Throws what delivery faults with; nothing has changed then. */
 void idt_deliver(struct x86_cpu *c, const struct delivery *d);
 
-/* Real mode, and INT n that virtual-8086 mode extensions redirect: through the IVT at `base`. */
-void ivt_deliver(struct x86_cpu *c, const struct delivery *d);
-
 #endif

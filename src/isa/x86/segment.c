@@ -204,6 +204,15 @@ void seg_load_tr(struct x86_cpu *c, uint16_t selector)
 	c->s.tr = seg_from_desc(selector, &d);
 }
 
+#define TSS_IO_MAP 102u
+
+uint32_t tss_io_map(struct x86_cpu *c)
+{
+	if (!(c->s.tr.attr & SYS_TYPE_32) || c->s.tr.limit < TSS_IO_MAP + 1)
+		x86_raise_gp(c, 0);
+	return (uint32_t)sys_read(c, table_gva(c, c->s.tr.base, TSS_IO_MAP), 2);
+}
+
 void seg_drop_inner(struct x86_cpu *c, unsigned new_cpl)
 {
 	static const uint8_t data[] = { ES, DS, FS, GS };

@@ -161,6 +161,9 @@ void seg_load_real(struct x86_cpu *c, unsigned sreg, uint16_t selector);
 void seg_load_ldtr(struct x86_cpu *c, uint16_t selector, enum x86_vector vector, unsigned ext);
 void seg_load_tr(struct x86_cpu *c, uint16_t selector);
 
+/* The I/O map base field of the TSS; #GP(0) when there is none (SDM vol. 3A §7.2.1). */
+uint32_t tss_io_map(struct x86_cpu *c);
+
 /*
  * On a return to an outer level: data segments that the new CPL may not use become null (SDM
  * vol. 3A §5.8.6). Their bases stay, which 64-bit mode goes on using for FS and GS.

@@ -34,6 +34,14 @@ main:
 	/* privileged and undefined instructions */
 	USER 1, GP, 0, hlt
 	USER 2, GP, 0, cli
+	movl $0x22, %eax /* PAE, PVI: CLI and STI act on VIF */
+	movq %rax, %cr4
+	USER 2, BP, 0, sti
+	CHECK 2, FLAGS, 0x80002
+	USER_FLAGS 2, 0x80202, BP, 0, cli
+	CHECK 2, FLAGS, 0x202
+	movl $0x20, %eax
+	movq %rax, %cr4
 	USER 3, GP, 0, movq %cr0, %rax
 	USER 4, GP, 0, movq %rax, %dr7
 	USER 5, GP, 0, rdmsr

@@ -88,8 +88,8 @@ static bool write_cr3(struct x86_cpu *c, uint64_t value)
 
 static uint64_t cr4_allowed(const struct x86_model *m)
 {
-	uint64_t allowed = CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
-			   CR4_OSFXSR | CR4_OSXMMEXCPT;
+	uint64_t allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE |
+			   CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 
 	allowed |= model_has(m, F_UMIP) ? CR4_UMIP : 0;
 	allowed |= model_has(m, F_FSGSBASE) ? CR4_FSGSBASE : 0;

@@ -3,12 +3,11 @@
 #include "isa/x86/event.h"
 #include "isa/x86/sem/far.h"
 #include "isa/x86/sem/sem.h"
+#include "isa/x86/sem/system.h"
 #include "isa/x86/task.h"
 
 void int_n(struct x86_cpu *c, const struct insn *i)
 {
-	if (x86_v86(c) && x86_iopl(c) < 3)
-		x86_raise_gp(c, 0);
 	event_deliver(c, (uint8_t)i->imm, EVENT_SOFTWARE_INT, false, 0);
 }
 
@@ -65,9 +64,12 @@ static void iret_real(struct x86_cpu *c, unsigned size)
 
 	if (rip > c->s.seg[CS].limit)
 		x86_raise_gp(c, 0);
+	if (x86_virtual_interrupts(c))
+		flags_load_virtual(c, image);
+	else
+		load_flags(c, image, size);
 	stack_adjust(c, 3 * size);
 	seg_load_real(c, CS, cs);
-	load_flags(c, image, size);
 	c->next_rip = rip;
 }
 
@@ -134,8 +136,7 @@ static void iret_task(struct x86_cpu *c)
 
 void int_return(struct x86_cpu *c, const struct insn *i)
 {
-	if (x86_v86(c) && x86_iopl(c) < 3)
-		x86_raise_gp(c, 0);
+	check_v86_flags(c, i->osz);
 	if (c->real_or_v86)
 		iret_real(c, i->osz);
 	else if (c->s.rflags & FLAG_NT && x86_long_mode(c))

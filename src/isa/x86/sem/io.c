@@ -5,18 +5,13 @@
 #include "isa/x86/segment.h"
 #include "isa/x86/trace.h"
 
-#define TSS_IO_MAP_BASE 102u /* offset of the I/O map base field */
-
 void io_check(struct x86_cpu *c, uint16_t port, unsigned size)
 {
 	uint32_t at, map;
 
 	if (!(c->s.cr0 & CR0_PE) || (!x86_v86(c) && c->cpl <= x86_iopl(c)))
 		return;
-	if (!(c->s.tr.attr & SYS_TYPE_32) || c->s.tr.limit < TSS_IO_MAP_BASE + 1)
-		x86_raise_gp(c, 0);
-	map = (uint32_t)sys_read(c, table_gva(c, c->s.tr.base, TSS_IO_MAP_BASE), 2);
-	at = map + port / 8u;
+	at = tss_io_map(c) + port / 8u;
 	if (at + 1 > c->s.tr.limit)
 		x86_raise_gp(c, 0);
 	map = (uint32_t)sys_read(c, table_gva(c, c->s.tr.base, at), 2);

@@ -20,6 +20,15 @@ static inline void require_cpl0(struct x86_cpu *c)
 		x86_raise_gp(c, 0);
 }
 
+/*
+ * PUSHF, POPF and IRET in virtual-8086 mode with IOPL < 3: #GP(0), for the monitor to emulate them,
+ * but with CR4.VME the 16-bit forms work on VIF.
+ */
+void check_v86_flags(struct x86_cpu *c, unsigned size);
+
+/* What they then load: IF goes to VIF, IF and IOPL stay. #GP(0) for TF, and for IF while VIP is set. */
+void flags_load_virtual(struct x86_cpu *c, uint64_t image);
+
 /* IN, OUT, INS and OUTS: raises #GP(0) unless the program may access these ports (SDM vol. 1 §19.5). */
 void io_check(struct x86_cpu *c, uint16_t port, unsigned size);
 
