@@ -4,8 +4,10 @@
 #include "engine/jit/jit.h"
 
 const struct engine_ops *const engines[] = {
-	&interp_engine,
+#ifdef __x86_64__
 	&jit_engine,
+#endif
+	&interp_engine,
 	NULL,
 };
 

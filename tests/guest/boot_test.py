@@ -229,14 +229,23 @@ def case_denied(binary, deny):
     want("KVM", bool(re.search(rb"^KVM +no ", out, re.MULTILINE)), True)
 
 
-def case_jit(binary):
-    """The translator with one vCPU and with two: what is computed, and new processes."""
+def compute(binary, engine):
+    """One vCPU and two: what is computed, and new processes."""
     words = ["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do seq 1 2000 | sort -rn | sort -n | sha256sum; done | "
              "uniq; nproc"]
     numbers = b"".join(b"%d\n" % n for n in range(1, 2001))
     for cpus in (b"1", b"2"):
-        want("result", command(binary, words, "--engine", "jit", "--cpus", cpus.decode()),
+        want("result", command(binary, words, "--engine", engine, "--cpus", cpus.decode()),
              (0, hashlib.sha256(numbers).hexdigest().encode() + b"  -\n" + cpus + b"\n", b""))
+
+
+def case_jit(binary):
+    compute(binary, "jit")
+
+
+def case_interp(binary):
+    want("result", command(binary, ["sh", "-c", "uname -r; exit 7"], "--engine", "interp")[::2], (7, b""))
+    compute(binary, "interp")
 
 
 def case_smc(binary, smc):

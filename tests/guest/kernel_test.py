@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """tests/guest/kernel_test.py LAMINA NAME: boots a kernel that guest/kernels fetched, as bzImage and,
-where there is one, as ELF file by PVH, and waits for the text that its userspace prints."""
+where there is one, as ELF file by PVH, and waits for the text that its userspace prints. With both engines, one vCPU and two."""
 import hashlib
 import os
 import sys
@@ -9,6 +9,7 @@ import tempfile
 from lamina_run import CACHE, main, skip, start, want
 
 IMAGES = ("vmlinuz", "vmlinux")
+ENGINES = (("jit", "1"), ("jit", "2"), ("interp", "1"), ("interp", "2"))  # and numbers of vCPUs
 LIMIT_S = 1500  # crypto self-tests: thousands of millions of instructions
 
 
@@ -17,14 +18,14 @@ def read(path):
         return f.read().strip()
 
 
-def boot(binary, folder, image, disk):
-    run = start(binary, "--memory", "512M", "--kernel", f"{folder}/{image}", "--initrd",
+def boot(binary, folder, image, disk, engine, cpus):
+    run = start(binary, "--engine", engine, "--cpus", cpus, "--memory", "512M", "--kernel", f"{folder}/{image}", "--initrd",
                 folder + "/initrd", "--append", read(folder + "/cmdline"), "--disk", disk + ",ro",
                 "--no-reboot", timeout=LIMIT_S)
     run.expect(read(folder + "/expect").encode())
     with open(disk, "rb") as f:
         run.expect(b"LAMINA-DISK-OK " + hashlib.sha256(f.read(1 << 20)).hexdigest().encode())
-    want(f"status of {image}", run.finish(), 0)
+    want(f"status of {image} under {engine} with {cpus} vCPUs", run.finish(), 0)
 
 
 def case(binary):
@@ -36,7 +37,8 @@ def case(binary):
         disk.flush()
         for image in IMAGES:
             if os.path.exists(f"{folder}/{image}"):
-                boot(binary, folder, image, disk.name)
+                for engine, cpus in ENGINES:
+                    boot(binary, folder, image, disk.name, engine, cpus)
 
 
 main({"kernel": lambda binary, name: case(binary)}, __doc__)

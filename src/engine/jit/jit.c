@@ -511,11 +511,23 @@ static bool has_slow_pext(void)
 	return __builtin_cpu_is("znver1") || __builtin_cpu_is("znver2");
 }
 
+/* What one vCPU needs at the least. ulimit -v and strict overcommitment say no to that. */
+static int try_to_reserve_tables(struct lm_err *err)
+{
+	void *p = mmap(NULL, 3 * JIT_TABLE_BYTES, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return lm_err_errno(err, -errno, "cannot reserve 3 TiB of address space for tables");
+	munmap(p, 3 * JIT_TABLE_BYTES);
+	return 0;
+}
+
 static int jit_probe(struct lm_err *err)
 {
 	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2"))
 		return lm_err_set(err, -ENOTSUP, "this CPU lacks AVX2 or BMI2");
-	return 0;
+	return try_to_reserve_tables(err);
 }
 
 static void on_code_changed(void *opaque)

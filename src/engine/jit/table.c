@@ -447,6 +447,18 @@ static int map_write_entries(struct jit *j, struct lm_err *err)
 	return lm_err_errno(err, -errno, "no memory for the map of written pages");
 }
 
+static int map_space(struct jit *j, int state_fd, struct lm_err *err)
+{
+	struct jit_space *space = &j->space[j->spaces];
+	int rc = map_table(&space->user, state_fd, err);
+
+	if (!rc)
+		rc = map_table(&space->ac, state_fd, err);
+	if (!rc)
+		j->spaces++;
+	return rc;
+}
+
 static int map_tables(struct jit *j, int state_fd, struct lm_err *err)
 {
 	int rc = map_write_entries(j, err);
@@ -454,15 +466,11 @@ static int map_tables(struct jit *j, int state_fd, struct lm_err *err)
 	if (!rc)
 		rc = map_table(&j->supervisor, state_fd, err);
 
-	while (!rc && j->spaces < affordable_spaces(j)) {
-		struct jit_space *space = &j->space[j->spaces];
-
-		rc = map_table(&space->user, state_fd, err);
-		if (!rc)
-			rc = map_table(&space->ac, state_fd, err);
-		if (!rc)
-			j->spaces++;
-	}
+	if (!rc)
+		rc = map_space(j, state_fd, err);
+	/* More are welcome and not necessary. */
+	while (!rc && j->spaces < affordable_spaces(j) && !map_space(j, state_fd, NULL))
+		;
 	return rc;
 }
 
