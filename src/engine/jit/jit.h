@@ -68,6 +68,8 @@ struct jit_jumps {
 	struct jit_jump entry[2 * JIT_JUMP_ENTRIES]; /* the first way, then the second */
 };
 
+#define JIT_PAGE_BITS 8192u
+
 #define JIT_NO_TAG (-UINT64_C(0x8000000000000001)) /* not canonical: no code is there */
 
 /* Below each table: its jump cache, then the state page (the same in all). */
@@ -104,7 +106,9 @@ struct jit_table {
 	struct jit_log local, global;
 	uint16_t jump_log[JIT_JUMP_ENTRIES]; /* entries in use, those of the second way behind the others ... */
 	unsigned jump_count;                 /* ... so many; JIT_JUMP_ENTRIES: any may be */
-	uint64_t jump_pages[16]; /* which pages have jumps remembered: a bit of their hash each */
+	/* Which pages have jumps remembered: a bit of their hash each, for either half of addresses. */
+	uint64_t jump_pages[2][JIT_PAGE_BITS / 64];
+	bool jump_half[2]; /* any bit of it is set */
 	bool local_jumps;    /* some of them in pages that are not global */
 };
 

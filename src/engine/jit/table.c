@@ -192,8 +192,11 @@ static void forget_jumps(struct jit_table *t)
 		for (unsigned k = 0; k < t->jump_count; k++)
 			logged_jump(t, k)->tag = JIT_NO_TAG;
 	t->jump_count = 0;
-	for (unsigned k = 0; k < LM_ARRAY_SIZE(t->jump_pages); k++)
-		t->jump_pages[k] = 0;
+	for (unsigned half = 0; half < 2; half++) {
+		for (unsigned k = 0; t->jump_half[half] && k < JIT_PAGE_BITS / 64; k++)
+			t->jump_pages[half][k] = 0;
+		t->jump_half[half] = false;
+	}
 	t->local_jumps = false;
 }
 
@@ -217,14 +220,14 @@ static unsigned page_hash(uint64_t gva)
 {
 	uint64_t page = gva >> PAGE_SHIFT;
 
-	return (page ^ page >> 10 ^ page >> 20) & 1023;
+	return (page ^ page >> 13 ^ page >> 26) % JIT_PAGE_BITS;
 }
 
 static bool may_have_jumps(const struct jit_table *t, uint64_t gva)
 {
 	unsigned n = page_hash(gva);
 
-	return t->jump_pages[n / 64] >> n % 64 & 1;
+	return t->jump_half[gva >> 63] && t->jump_pages[gva >> 63][n / 64] >> n % 64 & 1;
 }
 
 /* A block that goes on in the next page depends on that one too. */
@@ -266,7 +269,8 @@ void table_remember_page(struct jit_table *t, uint64_t gva, bool global)
 {
 	unsigned n = page_hash(gva);
 
-	t->jump_pages[n / 64] |= UINT64_C(1) << n % 64;
+	t->jump_half[gva >> 63] = true;
+	t->jump_pages[gva >> 63][n / 64] |= UINT64_C(1) << n % 64;
 	t->local_jumps |= !global;
 }
 
@@ -322,7 +326,7 @@ static void flush_range(struct jit_table *t, uint64_t gva, uint64_t bytes)
 		entries[index_of(gva, false) + k] = 0;
 		entries[index_of(gva, true) + k] = 0;
 	}
-	if (pages > 1 || may_have_jumps(t, gva))
+	if (pages > 1 ? t->jump_half[gva >> 63] : may_have_jumps(t, gva))
 		forget_jumps_to(t, gva, bytes);
 }
 
