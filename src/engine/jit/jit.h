@@ -269,7 +269,12 @@ void cache_flush(struct jit *j);
 int tables_init(struct jit *j, struct lm_err *err);
 void tables_fini(struct jit *j);
 /* The table of a TLB set in the current address space. */
-struct jit_table *table_of(struct jit *j, unsigned set);
+static inline struct jit_table *table_of(struct jit *j, unsigned set)
+{
+	if (set == TLB_USER)
+		return &j->now->user;
+	return set == TLB_SUPERVISOR ? &j->supervisor : &j->now->ac;
+}
 void tables_flush(struct jit *j);
 /* x86_cpu.on_flush. Between blocks: their code relies on entries that it saw. */
 void tables_on_flush(struct x86_cpu *c, const struct tlb_flush *f);

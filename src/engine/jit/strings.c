@@ -4,10 +4,10 @@
 /* So many bytes before translated code looks whether something wants attention. */
 #define BATCH (UINT64_C(64) << 10)
 
-/* Whole elements up to the end of gva's page. */
+/* Whole elements up to the end of gva's page; size is a power of two. */
 static uint64_t elements_in_page(uint64_t gva, uint64_t count, unsigned size)
 {
-	return LM_MIN(count, (PAGE_SIZE - (gva & PAGE_MASK)) / size);
+	return LM_MIN(count, (PAGE_SIZE - (gva & PAGE_MASK)) >> __builtin_ctz(size));
 }
 
 static void copy(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size)

@@ -111,13 +111,6 @@ void tables_drop_writes(struct jit *j, uint64_t gpa)
 	*known = NULL;
 }
 
-struct jit_table *table_of(struct jit *j, unsigned set)
-{
-	if (set == TLB_USER)
-		return &j->now->user;
-	return set == TLB_SUPERVISOR ? &j->supervisor : &j->now->ac;
-}
-
 uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
 {
 	struct x86_cpu *c = j->c;
