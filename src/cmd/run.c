@@ -249,6 +249,31 @@ static int parse_tty(void *target, const char *value, struct lm_err *err)
 	return 0;
 }
 
+static int parse_dump_block(void *target, const char *value, struct lm_err *err)
+{
+	struct x86_listing *l = &((struct run_args *)target)->config.listing;
+	char *end;
+
+	errno = 0;
+	l->block = strtoull(value, &end, 16);
+	if (errno || end == value || *end || *value == '-')
+		return lm_err_set(err, -EINVAL, "not a hexadecimal address");
+	l->blocks = stderr;
+	return 0;
+}
+
+static int parse_perf_map(void *target, const char *value, struct lm_err *err)
+{
+	struct x86_listing *l = &((struct run_args *)target)->config.listing;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
+	l->perf_map = fopen(path, "wxe");
+	if (!l->perf_map)
+		return lm_err_errno(err, -errno, "cannot create %s", path);
+	return 0;
+}
+
 static const struct option run_options[] = {
     {"engine", "auto|interp|jit|kvm", "what executes the guest's instructions", "auto",
      parse_engine},
@@ -277,6 +302,11 @@ static const struct option run_options[] = {
      "compare --engine with this one as both run; stops at the "
      "first difference",
      NULL, parse_lockstep},
+    {"dump-block", "ADDR",
+     "list translated blocks with the instruction at this guest address: what was decided, host code",
+     NULL, parse_dump_block},
+    {"perf-map", NULL, "write /tmp/perf-PID.map: perf names translated code by guest address", NULL,
+     parse_perf_map},
     {"symbols", "FILE", "System.map or vmlinux: a backtrace when the guest ends badly", NULL, parse_symbols},
     {NULL},
 };

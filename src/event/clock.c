@@ -2,17 +2,15 @@
 
 #include <time.h>
 
-#define NS_PER_S INT64_C(1000000000)
-
 /* A deterministic machine always starts at 2024-01-01 00:00:00 UTC. */
-#define VIRTUAL_EPOCH_NS (INT64_C(1704067200) * NS_PER_S)
+#define VIRTUAL_EPOCH_NS (INT64_C(1704067200) * CLOCK_NS_PER_S)
 
 static int64_t host_ns(clockid_t id)
 {
 	struct timespec ts;
 
 	clock_gettime(id, &ts);
-	return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+	return ts.tv_sec * CLOCK_NS_PER_S + ts.tv_nsec;
 }
 
 void clock_init(struct lm_clock *clock, bool is_virtual)

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define CLOCK_NS_PER_S INT64_C(1000000000)
+
 struct lm_clock {
 	bool is_virtual;
 	int64_t base_ns;    /* host: CLOCK_MONOTONIC at the machine's start */

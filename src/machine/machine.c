@@ -177,6 +177,7 @@ static void system_init(struct machine *m)
 	m->sys.wake = vcpu_wake;
 	if (m->config.trace)
 		m->sys.trace = &m->trace;
+	m->sys.listing = m->config.listing;
 	pthread_mutex_init(&m->sys.split_lock, NULL);
 	model_default(&m->sys.model, m->config.cpus, TSC_HZ);
 }

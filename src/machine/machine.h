@@ -50,6 +50,7 @@ struct machine_config {
 
 	const char *trace;      /* what to trace, see --trace; NULL: nothing */
 	FILE *trace_file;
+	struct x86_listing listing; /* its files stay the caller's */
 };
 
 enum machine_end {

@@ -8,7 +8,7 @@
 
 #include "mem/code_map.h"
 
-#define CACHE_BYTES (UINT64_C(64) * MIB)
+#define CACHE_BYTES (UINT64_C(128) * MIB)
 
 /* The one place that knows about W^X: a memfd mapped once to write and once to execute. */
 static int map_code(struct jit_cache *cache, struct lm_err *err)
@@ -42,31 +42,41 @@ void cache_fini(struct jit *j)
 		munmap(j->cache.exec, j->cache.size);
 }
 
-static unsigned hash_of(uint64_t gpa, uint64_t gva, uint32_t mode)
+static unsigned hash_of(uint64_t gpa, uint32_t mode)
 {
-	uint64_t h = (gpa ^ gva >> 12 ^ mode) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = (gpa ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
 
-	return (unsigned)(h >> 48) % JIT_HASH;
+	return (unsigned)(h >> 40) % JIT_HASH;
 }
 
-static struct jit_block **page_list(struct jit *j, uint64_t gpa)
+static struct jit_page_link **page_list(struct jit *j, uint64_t gpa)
 {
-	return &j->cache.page[(gpa >> PAGE_SHIFT) % JIT_HASH];
+	return &j->cache.page[(gpa >> PAGE_SHIFT) % JIT_PAGES];
 }
 
-struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t mode)
+struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint32_t mode)
 {
-	struct jit_block *b = j->cache.hash[hash_of(gpa, gva, mode)];
+	struct jit_block *b = j->cache.hash[hash_of(gpa, mode)];
 
-	while (b && (b->gpa != gpa || b->gva != gva || b->mode != mode))
+	while (b && (b->gpa != gpa || b->mode != mode))
 		b = b->next_hash;
 	return b;
+}
+
+static void link_to_page(struct jit *j, struct jit_block *b, struct jit_page_link *link,
+			 uint64_t gpa)
+{
+	struct jit_page_link **list = page_list(j, gpa);
+
+	link->block = b;
+	link->next = *list;
+	*list = link;
 }
 
 void cache_add(struct jit *j, struct jit_block *b)
 {
 	struct jit_cache *cache = &j->cache;
-	struct jit_block **slot = &cache->hash[hash_of(b->gpa, b->gva, b->mode)];
+	struct jit_block **slot = &cache->hash[hash_of(b->gpa, b->mode)];
 
 	if (cache->blocks == cache->blocks_room) {
 		cache->blocks_room = cache->blocks_room ? 2 * cache->blocks_room : 4096;
@@ -76,9 +86,9 @@ void cache_add(struct jit *j, struct jit_block *b)
 	cache->by_address[cache->blocks++] = b;
 	b->next_hash = *slot;
 	*slot = b;
-	slot = page_list(j, b->gpa);
-	b->next_page = *slot;
-	*slot = b;
+	link_to_page(j, b, &b->link[0], b->gpa);
+	if (jit_crosses(b))
+		link_to_page(j, b, &b->link[1], b->second_page);
 }
 
 /* The block whose code contains a host address, dead ones included. */
@@ -100,7 +110,7 @@ struct jit_block *cache_at(struct jit *j, const uint8_t *host)
 
 /* ---- Chaining ---- */
 
-static void set_target(struct jit *j, struct jit_exit *x, const uint8_t *target)
+void cache_set_target(struct jit *j, struct jit_exit *x, const uint8_t *target)
 {
 	const uint8_t *next = x->patch + 4 + (j->cache.exec - j->cache.writable);
 
@@ -109,7 +119,7 @@ static void set_target(struct jit *j, struct jit_exit *x, const uint8_t *target)
 
 void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
 {
-	set_target(j, x, to->code);
+	cache_set_target(j, x, to->chained);
 	x->to = to;
 	x->next_in = to->incoming;
 	to->incoming = x;
@@ -118,7 +128,7 @@ void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
 static void unchain_incoming(struct jit *j, struct jit_block *b)
 {
 	for (struct jit_exit *x = b->incoming; x; x = x->next_in) {
-		set_target(j, x, x->stub);
+		cache_set_target(j, x, x->stub);
 		x->to = NULL;
 	}
 	b->incoming = NULL;
@@ -126,7 +136,7 @@ static void unchain_incoming(struct jit *j, struct jit_block *b)
 
 static void unchain_outgoing(struct jit_block *b)
 {
-	for (unsigned k = 0; k < 2; k++) {
+	for (unsigned k = 0; k < b->exits; k++) {
 		struct jit_exit *x = &b->exit[k], **p;
 
 		if (!x->to)
@@ -143,7 +153,7 @@ static void unchain_outgoing(struct jit_block *b)
 
 static void unhash(struct jit *j, struct jit_block *b)
 {
-	struct jit_block **p = &j->cache.hash[hash_of(b->gpa, b->gva, b->mode)];
+	struct jit_block **p = &j->cache.hash[hash_of(b->gpa, b->mode)];
 
 	while (*p && *p != b)
 		p = &(*p)->next_hash;
@@ -151,41 +161,49 @@ static void unhash(struct jit *j, struct jit_block *b)
 		*p = b->next_hash;
 }
 
-static void forget_jumps_to(struct jit *j, const struct jit_block *b)
+/* Whoever still knows its address is sent on as if it did not: `code` has the target in r10. */
+static void divert(struct jit *j, const struct jit_block *b)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++) {
-		struct jit_jump *jump = table_jumps(&j->table[set]);
-		struct jit_jump *slot = &jump[b->gva % JIT_JUMP_ENTRIES];
+	uint8_t *p = j->cache.writable + (b->code - j->cache.exec);
+	int32_t rel = (int32_t)(j->jump_dead - (b->code + 5));
 
-		if (slot->gva == b->gva)
-			slot->gva = JIT_NO_GVA;
-	}
+	p[0] = 0xe9; /* jmp rel32 */
+	memcpy(p + 1, &rel, sizeof(rel));
 }
 
-/* The code stays until the cache is flushed; nothing leads to it any more. */
+/* The code stays until the cache is flushed. */
 static void kill_block(struct jit *j, struct jit_block *b)
 {
 	unchain_incoming(j, b);
 	unchain_outgoing(b);
 	unhash(j, b);
-	forget_jumps_to(j, b);
+	divert(j, b);
 	b->dead = true;
 	j->count.invalidated++;
 }
 
+static bool comes_from(const struct jit_block *b, uint64_t gpa)
+{
+	uint64_t frame = gpa >> PAGE_SHIFT;
+
+	return b->gpa >> PAGE_SHIFT == frame || b->second_page >> PAGE_SHIFT == frame;
+}
+
+/* A block of two pages stays in the other page's list, dead, until that is dropped. */
 void cache_drop_page(struct jit *j, uint64_t gpa)
 {
-	struct jit_block **p = page_list(j, gpa);
+	struct jit_page_link **p = page_list(j, gpa);
 
 	while (*p) {
-		struct jit_block *b = *p;
+		struct jit_block *b = (*p)->block;
 
-		if (b->gpa >> PAGE_SHIFT != gpa >> PAGE_SHIFT) {
-			p = &b->next_page;
+		if (!comes_from(b, gpa)) {
+			p = &(*p)->next;
 			continue;
 		}
-		*p = b->next_page;
-		kill_block(j, b);
+		*p = (*p)->next;
+		if (!b->dead)
+			kill_block(j, b);
 	}
 }
 

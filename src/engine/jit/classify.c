@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "isa/x86/sem/sem.h"
+#include "isa/x86/sem/system.h"
 
 static uint8_t class_of[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 
@@ -20,19 +21,19 @@ static const struct rule rules[] = {
 	M(JNBE, JIT_JCC) M(JNL, JIT_JCC) M(JNLE, JIT_JCC) M(JNO, JIT_JCC) M(JNP, JIT_JCC)
 	M(JNS, JIT_JCC) M(JNZ, JIT_JCC) M(JO, JIT_JCC) M(JP, JIT_JCC) M(JS, JIT_JCC)
 	M(JZ, JIT_JCC)
-	M(JRCXZ, JIT_INTERP) M(JECXZ, JIT_INTERP) M(JCXZ, JIT_INTERP)
-	M(LOOP, JIT_INTERP) M(LOOPE, JIT_INTERP) M(LOOPNE, JIT_INTERP)
+	M(JRCXZ, JIT_LOOP) M(JECXZ, JIT_LOOP) M(JCXZ, JIT_INTERP)
+	M(LOOP, JIT_LOOP) M(LOOPE, JIT_LOOP) M(LOOPNE, JIT_LOOP)
 	M(PUSH, JIT_PUSH) M(POP, JIT_POP) M(LEAVE, JIT_LEAVE) M(ENTER, JIT_INTERP)
 	/* Implicit memory operands, several iterations. */
-	M(MOVSB, JIT_INTERP) M(MOVSW, JIT_INTERP) M(MOVSQ, JIT_INTERP)
+	M(MOVSB, JIT_HELPER) M(MOVSW, JIT_HELPER) M(MOVSQ, JIT_HELPER)
 	M(CMPSB, JIT_INTERP) M(CMPSW, JIT_INTERP) M(CMPSQ, JIT_INTERP)
 	M(SCASB, JIT_INTERP) M(SCASW, JIT_INTERP) M(SCASD, JIT_INTERP) M(SCASQ, JIT_INTERP)
 	M(LODSB, JIT_INTERP) M(LODSW, JIT_INTERP) M(LODSD, JIT_INTERP) M(LODSQ, JIT_INTERP)
-	M(STOSB, JIT_INTERP) M(STOSW, JIT_INTERP) M(STOSD, JIT_INTERP) M(STOSQ, JIT_INTERP)
+	M(STOSB, JIT_HELPER) M(STOSW, JIT_HELPER) M(STOSD, JIT_HELPER) M(STOSQ, JIT_HELPER)
 	M(XLAT, JIT_INTERP) M(MASKMOVQ, JIT_INTERP) M(MASKMOVDQU, JIT_INTERP)
 	M(VMASKMOVDQU, JIT_INTERP)
 	/* DF stays clear while translated code runs. */
-	M(CLD, JIT_INTERP) M(STD, JIT_INTERP)
+	M(CLD, JIT_SKIP) M(STD, JIT_INTERP)
 	/* Random numbers and spinning are the host's business; hints touch nothing. */
 	M(RDRAND, JIT_INTERP) M(RDSEED, JIT_INTERP) M(PAUSE, JIT_INTERP)
 	M(NOP, JIT_SKIP) M(PREFETCH, JIT_SKIP) M(PREFETCHW, JIT_SKIP) M(PREFETCHNTA, JIT_SKIP)
@@ -40,17 +41,23 @@ static const struct rule rules[] = {
 	M(CLFLUSH, JIT_INTERP) M(CLFLUSHOPT, JIT_INTERP) M(CLWB, JIT_INTERP)
 	M(BOUND, JIT_INTERP)
 	/* The interrupt flag has a byte of its own. */
-	M(CLI, JIT_CLI) M(STI, JIT_STI) M(PUSHFQ, JIT_PUSHF)
+	M(CLI, JIT_CLI) M(STI, JIT_STI) M(PUSHFQ, JIT_PUSHF) M(POPFQ, JIT_HELPER)
+	M(STAC, JIT_HELPER_CPL0) M(CLAC, JIT_HELPER_CPL0)
+	/* System instructions that are met all the time. */
+	M(SYSCALL, JIT_HELPER) M(SYSRET, JIT_HELPER_CPL0) M(IRETQ, JIT_HELPER_CPL0)
+	M(INVLPG, JIT_HELPER_CPL0) M(SWAPGS, JIT_SWAPGS) M(RDTSC, JIT_HELPER) M(RDTSCP, JIT_HELPER)
+	M(RDFSBASE, JIT_READ_BASE) M(RDGSBASE, JIT_READ_BASE)
+	M(WRFSBASE, JIT_HELPER) M(WRGSBASE, JIT_HELPER)
 	/* Which bits are reserved is the model's; MM would let misaligned operands cross pages. */
 	M(LDMXCSR, JIT_INTERP) M(VLDMXCSR, JIT_INTERP)
 	/* Whole-state images and exception pointers. */
 	M(FNSTENV, JIT_INTERP) M(FLDENV, JIT_INTERP) M(FNSAVE, JIT_INTERP) M(FRSTOR, JIT_INTERP)
 	M(FXSAVE, JIT_INTERP) M(FXSAVE64, JIT_INTERP) M(FXRSTOR, JIT_INTERP)
-	M(FXRSTOR64, JIT_INTERP) M(XSAVE, JIT_INTERP) M(XSAVE64, JIT_INTERP)
-	M(XSAVEC, JIT_INTERP) M(XSAVEC64, JIT_INTERP) M(XSAVEOPT, JIT_INTERP)
-	M(XSAVEOPT64, JIT_INTERP) M(XSAVES, JIT_INTERP) M(XSAVES64, JIT_INTERP)
-	M(XRSTOR, JIT_INTERP) M(XRSTOR64, JIT_INTERP) M(XRSTORS, JIT_INTERP)
-	M(XRSTORS64, JIT_INTERP)
+	M(FXRSTOR64, JIT_INTERP) M(XSAVE, JIT_HELPER) M(XSAVE64, JIT_HELPER)
+	M(XSAVEC, JIT_HELPER) M(XSAVEC64, JIT_HELPER) M(XSAVEOPT, JIT_HELPER)
+	M(XSAVEOPT64, JIT_HELPER) M(XSAVES, JIT_HELPER_CPL0) M(XSAVES64, JIT_HELPER_CPL0)
+	M(XRSTOR, JIT_HELPER) M(XRSTOR64, JIT_HELPER) M(XRSTORS, JIT_HELPER_CPL0)
+	M(XRSTORS64, JIT_HELPER_CPL0)
 	/* Elements with faults of their own. */
 	M(VMASKMOVPS, JIT_INTERP) M(VMASKMOVPD, JIT_INTERP) M(VPMASKMOVD, JIT_INTERP)
 	M(VPMASKMOVQ, JIT_INTERP) M(VGATHERDPS, JIT_INTERP) M(VGATHERDPD, JIT_INTERP)
@@ -102,16 +109,85 @@ static bool accesses_memory_with_high_byte(const struct insn *i)
 	return high && mem;
 }
 
+struct helper_row {
+	insn_exec_fn exec;
+	jit_helper helper;
+};
+
+static const struct helper_row helpers[] = {
+	{ sc_syscall, helper_syscall },
+	{ sc_sysret, helper_sysret },
+	{ int_return, helper_iret },
+	{ flags_popf, helper_popf },
+	{ mov_control, helper_write_cr3 },
+	{ control_invlpg, helper_invlpg },
+	{ flags_stac, helper_stac },
+	{ flags_clac, helper_clac },
+	{ cpu_rdtsc, helper_rdtsc },
+	{ cpu_rdtscp, helper_rdtscp },
+	{ cpu_wrfsbase, helper_wrfsbase },
+	{ cpu_wrgsbase, helper_wrgsbase },
+	{ xsave_xsave, helper_xsave },
+	{ xsave_xsave64, helper_xsave },
+	{ xsave_xsaveopt, helper_xsaveopt },
+	{ xsave_xsaveopt64, helper_xsaveopt },
+	{ xsave_xsavec, helper_xsavec },
+	{ xsave_xsavec64, helper_xsavec },
+	{ xsave_xsaves, helper_xsavec },
+	{ xsave_xsaves64, helper_xsavec },
+	{ xsave_xrstor, helper_xrstor },
+	{ xsave_xrstor64, helper_xrstor },
+	{ xsave_xrstors, helper_xrstors },
+	{ xsave_xrstors64, helper_xrstors },
+	{ string_movs, helper_movs },
+	{ string_stos, helper_stos },
+};
+
+jit_helper jit_helper_of(const struct insn *i)
+{
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(helpers); k++)
+		if (helpers[k].exec == i->exec)
+			return helpers[k].helper;
+	return NULL;
+}
+
+static bool is_string(const struct insn *i)
+{
+	return i->exec == string_movs || i->exec == string_stos;
+}
+
+static bool plain_addresses(const struct insn *i)
+{
+	return i->asz == 8 && i->seg < FS;
+}
+
+static bool is_selector_read(const struct insn *i)
+{
+	return i->mnemonic == ZYDIS_MNEMONIC_MOV && i->op[1].kind == OPK_SEG &&
+	       i->op[0].kind == OPK_GPR;
+}
+
 enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction *z,
 			    const ZydisDecodedOperand *ops)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, init);
-	if (sem_system_form(i) || is_bit_string(i) ||
-	    accesses_memory_with_high_byte(i) || has_segment_operand(i))
+	if (i->mnemonic == ZYDIS_MNEMONIC_NOP) /* ENDBR64 and other hints too */
+		return JIT_SKIP;
+	if (is_bit_string(i))
+		return JIT_BITS;
+	if (is_selector_read(i))
+		return JIT_READ_SELECTOR;
+	if (i->exec == mov_control && i->op[0].kind == OPK_CR && i->op[0].reg == 3)
+		return JIT_HELPER_CPL0;
+	if (i->exec == mov_control && i->op[1].kind == OPK_CR && i->op[1].reg == 2)
+		return JIT_READ_CR2;
+	if (sem_system_form(i) || accesses_memory_with_high_byte(i) || has_segment_operand(i))
 		return JIT_INTERP;
-	if (i->exec == string_movs || i->exec == string_cmps)
+	if (is_string(i)) /* MOVSD is another instruction too */
+		return plain_addresses(i) ? JIT_HELPER : JIT_INTERP;
+	if (i->exec == string_cmps)
 		return JIT_INTERP;
 	return class_of[z->mnemonic];
 }

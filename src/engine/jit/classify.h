@@ -4,7 +4,7 @@
 
 #include <Zydis/Zydis.h>
 
-#include "isa/x86/decode.h"
+#include "engine/jit/helper.h"
 
 enum jit_class {
 	JIT_INTERP, /* the interpreter executes it */
@@ -13,14 +13,25 @@ enum jit_class {
 	JIT_PUSH,
 	JIT_POP,
 	JIT_LEAVE,
+	JIT_BITS,
 	JIT_JUMP,
 	JIT_JCC,
+	JIT_LOOP, /* and JRCXZ, JECXZ */
 	JIT_CALL,
 	JIT_RET,
-	JIT_CLI, /* the last three: at CPL 0 */
-	JIT_STI,
 	JIT_PUSHF,
+	JIT_READ_BASE,
+	JIT_READ_SELECTOR, /* MOV from a segment register to another */
+	JIT_HELPER, /* jit_helper_of */
+	JIT_CLI, /* from here on: at CPL 0 */
+	JIT_STI,
+	JIT_SWAPGS,
+	JIT_READ_CR2,
+	JIT_HELPER_CPL0,
 };
+
+/* For JIT_HELPER and JIT_HELPER_CPL0. */
+jit_helper jit_helper_of(const struct insn *i);
 
 enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction *z,
 			    const ZydisDecodedOperand *ops);

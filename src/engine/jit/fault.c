@@ -18,14 +18,14 @@ static const int greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, RE
 				 REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
 				 REG_R12, REG_R13, REG_R14, REG_R15 };
 
-uint64_t fault_rip(const struct jit_block *b, const uint8_t *host)
+uint64_t fault_offset(const struct jit_block *b, const uint8_t *host)
 {
 	uint64_t offset = (uint64_t)(host - b->code);
 	unsigned k = b->insns - 1;
 
 	while (k && b->info[k].host > offset)
 		k--;
-	return b->gva + b->info[k].guest;
+	return (b->gpa + b->info[k].guest) & PAGE_MASK;
 }
 
 static uint64_t pack_flags(uint64_t rflags)
@@ -48,7 +48,7 @@ static bool recover(struct jit *j, ucontext_t *uc, uint64_t address)
 			j->js->gpr[r] = (uint64_t)uc->uc_mcontext.gregs[greg_of[r]];
 	j->js->save_flags = pack_flags((uint64_t)uc->uc_mcontext.gregs[REG_EFL]);
 	j->js->slow_return = 0;
-	j->js->rip = fault_rip(b, pc);
+	j->js->rip = j->js->page_base + fault_offset(b, pc);
 	j->js->exit = (address & ~PAGE_MASK) == (uint64_t)j->poll_page ? JIT_EXIT_POLL
 									: JIT_EXIT_FAULT;
 	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)j->exit_fault;

@@ -1,13 +1,10 @@
 /* The translator as an engine: the dispatcher between translated code and the interpreter. */
 #include "engine/jit/jit.h"
 
-#include <asm/prctl.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/interp/interp.h"
@@ -17,50 +14,30 @@
 #include "isa/x86/flags.h"
 #include "isa/x86/mmu.h"
 
-#define HWCAP2_FSGSBASE_BIT 2
 #define ALT_STACK_BYTES     65536
 #define MXCSR_DEFAULT       0x1f80
 
-/* ---- GS base ---- */
-
-static bool has_fsgsbase(void)
-{
-	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
-}
-
-static void set_gs_base(const uint8_t *base)
-{
-	static int usable = -1;
-
-	if (usable < 0)
-		usable = has_fsgsbase();
-	if (usable)
-		__asm__ volatile("wrgsbase %0" : : "r"(base));
-	else
-		syscall(SYS_arch_prctl, ARCH_SET_GS, base);
-}
-
 /* ---- The guest's SIMD state ---- */
 
-/* From the area of translated code into the canonical state. */
+/* From where translated code has it into the canonical state. */
 static void simd_home(struct x86_cpu *c)
 {
 	struct jit *j = c->engine;
 
 	if (!c->simd_away)
 		return;
-	simd_from_area(&c->s, j->js->xsave);
+	simd_come_home(&c->s, j->js);
 	c->simd_away = 0;
 	x86_mode_changed(c); /* FSW may hold a pending exception */
 }
 
-static void simd_leave_home(struct x86_cpu *c)
+static void simd_away(struct x86_cpu *c)
 {
 	struct jit *j = c->engine;
 
 	if (c->simd_away)
 		return;
-	simd_to_area(&c->s, j->js->xsave);
+	simd_leave_home(&c->s, j->js);
 	c->simd_away = 0xff;
 }
 
@@ -77,7 +54,17 @@ static void close_poll_page(struct x86_cpu *c)
 
 /* ---- Invalidation ---- */
 
-/* Pages whose code was written since we last looked. */
+static void read_log_entry(struct jit *j, uint32_t entry)
+{
+	uint64_t gpa = (uint64_t)(entry & ~CODE_LOG_WATCH) << PAGE_SHIFT;
+
+	if (entry & CODE_LOG_WATCH)
+		tables_drop_writes(j, gpa);
+	else
+		cache_drop_page(j, gpa);
+}
+
+/* Pages whose code was written, or that became code, since we last looked. */
 static void read_code_log(struct jit *j)
 {
 	struct code_map *map = &j->c->sys->ram->code;
@@ -85,43 +72,27 @@ static void read_code_log(struct jit *j)
 
 	if (notes == j->notes_seen)
 		return;
+	mmu_drop_tlb(j->c); /* it may have entries for writes to such a page */
 	if (notes - j->notes_seen > CODE_LOG / 2) {
 		cache_flush(j);
+		tables_flush(j);
 	} else {
 		for (uint64_t n = j->notes_seen; n != notes; n++)
-			cache_drop_page(j, (uint64_t)map->log[n % CODE_LOG] << PAGE_SHIFT);
+			read_log_entry(j, map->log[n % CODE_LOG]);
 	}
-	j->notes_seen = notes;
 	j->last_exit = NULL;
+	__atomic_store_n(&j->notes_seen, notes, __ATOMIC_SEQ_CST);
 }
 
-static void follow_flushes(struct jit *j)
+static void catch_up(struct jit *j)
 {
-	struct x86_cpu *c = j->c;
-
-	bool full = j->full_flushes != c->full_flushes || j->log_full ||
-		    j->page_flushes + 1 < c->page_flushes; /* more pages than we have seen */
-	bool local = j->local_flushes != c->local_flushes;
-	bool page = j->page_flushes != c->page_flushes;
-
-	if (j->jumps_guard_traps != c->guard_traps) {
-		tables_forget_jumps(j);
-		j->jumps_guard_traps = c->guard_traps;
-		j->last_exit = NULL;
-	}
-	if (!full && !local && !page)
-		return;
-	if (full)
+	if (j->log_full)
 		tables_flush(j);
-	if (!full && local)
-		tables_flush_local(j);
-	if (!full && page)
-		tables_flush_page(j, c->flushed_page);
-	j->log_full = false;
-	/* Chains stay within a page, which is entered anew after any flush; a pending one may not. */
-	j->full_flushes = c->full_flushes;
-	j->local_flushes = c->local_flushes;
-	j->page_flushes = c->page_flushes;
+	if (j->jumps_guard_traps == j->c->guard_traps)
+		return;
+	/* The jump caches know blocks that were made for other traps. */
+	tables_forget_jumps(j);
+	j->jumps_guard_traps = j->c->guard_traps;
 	j->last_exit = NULL;
 }
 
@@ -137,7 +108,7 @@ static unsigned longest_block(const struct jit *j)
 
 static uint32_t mode_of(const struct jit *j)
 {
-	return (uint32_t)j->c->guard_traps | longest_block(j) << 8 | (uint32_t)j->c->cpl << 16;
+	return jit_mode(j, longest_block(j));
 }
 
 /* What translated code does not do at all. */
@@ -147,83 +118,117 @@ static bool interpreter_only(const struct x86_cpu *c)
 	       c->s.rflags & (FLAG_TF | FLAG_DF) || c->sys->trace;
 }
 
-static void flush_own(struct jit *j)
-{
-	mmu_flush_all(j->c);
-	follow_flushes(j);
-}
-
-/* Until no vCPU runs with what it knew before. Others may be waiting for us. */
-static void wait_for_flushes(struct jit *j)
+/* Until all other vCPUs that run have read the log so far. They may be waiting for us. */
+static void wait_for_readers(struct jit *j, uint64_t notes)
 {
 	struct x86_system *sys = j->c->sys;
 
 	for (unsigned k = 0; k < sys->cpu_count; k++) {
-		struct x86_cpu *other = sys->cpu[k];
-		struct jit *o = other->engine;
+		struct jit *o = sys->cpu[k]->engine;
 
-		while (other != j->c && x86_events(other) & EV_TLB &&
-		       __atomic_load_n(&o->in_run, __ATOMIC_SEQ_CST)) {
-			if (x86_events(j->c) & EV_TLB) {
-				x86_event_clear(j->c, EV_TLB);
-				flush_own(j);
-			}
+		while (o != j && __atomic_load_n(&o->in_run, __ATOMIC_SEQ_CST) &&
+		       __atomic_load_n(&o->notes_seen, __ATOMIC_SEQ_CST) < notes) {
+			read_code_log(j);
 			__builtin_ia32_pause();
 		}
 	}
 }
 
-/* Marks the page so that writes are noticed from now on; all write entries to it must go. */
+/* Marks the page so that writes are noticed from now on; all shortcuts to it must go. */
 static void watch_page(struct jit *j, uint64_t gpa)
 {
 	struct code_map *map = &j->c->sys->ram->code;
-	struct x86_system *sys = j->c->sys;
 
-	while (!code_map_watch(map, GPA(gpa))) {
-		for (unsigned k = 0; k < sys->cpu_count; k++)
-			if (sys->cpu[k] != j->c)
-				x86_event_raise(sys->cpu[k], EV_TLB);
-		flush_own(j);
-		wait_for_flushes(j);
+	while (code_map_watch(map, GPA(gpa)) != CODE_WATCH_DONE) {
+		uint64_t notes = code_map_log(map, (uint32_t)(gpa >> PAGE_SHIFT) | CODE_LOG_WATCH);
+
+		read_code_log(j);
+		wait_for_readers(j, notes);
 		code_map_watched(map, GPA(gpa));
 	}
+}
+
+static const uint8_t *fetch(struct jit *j, uint64_t gva, gpa_t *gpa)
+{
+	struct x86_cpu *c = j->c;
+
+	return mmu_translate(c, GVA(gva), ACCESS_EXEC, (unsigned)(c->tlb - c->tlb_set), gpa);
+}
+
+/* The page that follows the one of RIP is still the one that the block's instruction goes on in. */
+static bool second_page_matches(struct jit *j, const struct jit_block *b)
+{
+	gpa_t gpa;
+
+	return !jit_crosses(b) ||
+	       (fetch(j, (j->c->s.rip | PAGE_MASK) + 1, &gpa) && gpa.v == b->second_page);
+}
+
+/* An instruction on two pages becomes a block of its own, translated from a copy. */
+static struct jit_block *translate_crossing(struct jit *j, struct jit_source *from)
+{
+	uint8_t bytes[INSN_MAX_LENGTH];
+	const uint8_t *second;
+	gpa_t gpa;
+
+	second = fetch(j, (j->c->s.rip | PAGE_MASK) + 1, &gpa);
+	if (!second)
+		return NULL;
+	watch_page(j, gpa.v);
+	memcpy(bytes, from->code, from->room);
+	memcpy(bytes + from->room, second, sizeof(bytes) - from->room);
+	from->second_page = gpa.v;
+	from->code = bytes;
+	from->room = sizeof(bytes);
+	return translate(j, from);
 }
 
 /* The block at RIP; NULL: interpret one instruction. Throws what the fetch faults with. */
 static struct jit_block *find_block(struct jit *j)
 {
 	struct x86_cpu *c = j->c;
-	uint64_t rip = c->s.rip;
-	uint32_t mode = mode_of(j);
+	struct jit_source from = {
+		.second_page = JIT_ONE_PAGE,
+		.mode = mode_of(j) | (j->ungrouped ? JIT_MODE_UNGROUPED : 0),
+	};
 	struct jit_block *b;
-	const uint8_t *code;
 	gpa_t gpa;
 
 	/* A fetch that faults takes the time of an instruction, as with the interpreter. */
 	c->sys->loop->clock.virtual_ns += j->counted;
-	if (!x86_canonical(rip))
+	if (!x86_canonical(c->s.rip))
 		x86_raise_gp(c, 0);
-	code = mmu_translate(c, GVA(rip), ACCESS_EXEC, (unsigned)(c->tlb - c->tlb_set), &gpa);
+	from.code = fetch(j, c->s.rip, &gpa);
 	c->sys->loop->clock.virtual_ns -= j->counted;
-	if (!code)
+	if (!from.code)
 		return NULL;
-	b = cache_find(j, gpa.v, rip, mode);
+	b = cache_find(j, gpa.v, from.mode);
 	if (b)
-		return b;
+		return second_page_matches(j, b) ? b : NULL;
 	watch_page(j, gpa.v);
-	return translate(j, gpa.v, rip, mode, code, (unsigned)(PAGE_SIZE - (rip & PAGE_MASK)),
-			 longest_block(j));
+	from.gpa = gpa.v;
+	from.room = (unsigned)(PAGE_SIZE - (gpa.v & PAGE_MASK));
+	from.max_insns = longest_block(j);
+	return translate_wants_more(j, &from) ? translate_crossing(j, &from) : translate(j, &from);
 }
 
 static void remember_jump(struct jit *j, struct jit_block *b)
 {
 	struct x86_cpu *c = j->c;
 	unsigned set = (unsigned)(c->tlb - c->tlb_set);
-	struct page_walk w;
+	struct page_walk w, w2;
 	uint32_t error;
 
-	if (mmu_walk(c, GVA(b->gva), ACCESS_EXEC, set, true, &w, &error))
-		table_remember_jump(&j->table[set], b->gva, b->code, w.global);
+	if (!mmu_walk(c, GVA(c->s.rip), ACCESS_EXEC, set, true, &w, &error))
+		return;
+	if (jit_crosses(b)) {
+		uint64_t next = (c->s.rip | PAGE_MASK) + 1;
+
+		if (!mmu_walk(c, GVA(next), ACCESS_EXEC, set, true, &w2, &error))
+			return;
+		table_remember_page(table_of(j, set), next, w2.global);
+	}
+	table_remember_jump(table_of(j, set), c->s.rip, b->code, w.global);
 }
 
 /* ---- Running ---- */
@@ -251,6 +256,8 @@ static void load_registers(struct jit *j)
 	j->js->sti_poll = j->js->interrupt_flag || !interrupt_waits(c) ? j->js->poll : UNREADABLE;
 	j->js->seg_base[FS] = c->s.seg[FS].base;
 	j->js->seg_base[GS] = c->s.seg[GS].base;
+	j->js->kernel_gs_base = c->s.kernel_gs_base;
+	j->js->rip = c->s.rip;
 }
 
 static void store_registers(struct jit *j)
@@ -262,6 +269,8 @@ static void store_registers(struct jit *j)
 	flags_set_arith(c, FLAGS_ARITH,
 			(uint32_t)(f >> 8 & (FLAGS_ARITH & 0xff)) | (f & 0xff ? FLAG_OF : 0));
 	c->s.rflags = (c->s.rflags & ~(uint64_t)FLAG_IF) | (j->js->interrupt_flag ? FLAG_IF : 0);
+	c->s.seg[GS].base = j->js->seg_base[GS];
+	c->s.kernel_gs_base = j->js->kernel_gs_base;
 	c->s.rip = j->js->rip;
 }
 
@@ -271,10 +280,10 @@ static void enter_block(struct jit *j, struct jit_block *b)
 	void (*enter)(void) = (void (*)(void))(uintptr_t)j->enter;
 
 	load_registers(j);
-	simd_leave_home(c);
+	simd_away(c);
 	c->s.rflags &= ~(uint64_t)FLAG_RF;
 	j->js->target = (uint64_t)b->code;
-	set_gs_base(j->table[c->tlb - c->tlb_set].base);
+	gs_set(table_of(j, (unsigned)(c->tlb - c->tlb_set))->base);
 	__atomic_store_n(&j->in_code, true, __ATOMIC_SEQ_CST);
 	if (!x86_events(c)) {
 		j->count.entries++;
@@ -286,16 +295,32 @@ static void enter_block(struct jit *j, struct jit_block *b)
 	__atomic_store_n(&j->in_code, false, __ATOMIC_SEQ_CST);
 }
 
+/* A jump whose target is not canonical faults itself: back to before it. */
+static void undo_jump(struct jit *j)
+{
+	struct x86_state *s = &j->c->s;
+	uint64_t info = j->js->insn;
+
+	s->gpr[RSP] -= (info >> 12) - 8;
+	s->rip = j->js->page_base + (info & PAGE_MASK);
+	j->interpret = true;
+}
+
 static void after_exit(struct jit *j)
 {
 	uint64_t exit = j->js->exit;
 
 	switch (exit) {
 	case JIT_EXIT_POLL:
+		j->count.polls++;
 		mprotect(j->poll_page, PAGE_SIZE, PROT_READ);
 		break;
 	case JIT_EXIT_LOOKUP:
-		j->jump_wanted = true;
+		j->count.lookups++;
+		if (x86_canonical(j->c->s.rip))
+			j->jump_wanted = true;
+		else
+			undo_jump(j);
 		break;
 	case JIT_EXIT_INTERP:
 		j->interpret = true;
@@ -306,13 +331,14 @@ static void after_exit(struct jit *j)
 		break;
 	default:
 		j->last_exit = (struct jit_exit *)exit;
+		j->ungrouped = j->last_exit->ungrouped;
 		break;
 	}
 }
 
 static void interpret_one(struct jit *j)
 {
-	j->interpret = false;
+	j->interpret = j->ungrouped = false;
 	j->last_exit = NULL;
 	j->count.interp_steps++;
 	if (j->counted)
@@ -327,9 +353,12 @@ static unsigned executed(const struct jit *j, const struct jit_block *b)
 {
 	unsigned n = 0;
 
-	if (j->js->exit == JIT_EXIT_LOOKUP || j->js->exit > JIT_EXIT_FAULT)
-		return b->insns;
-	while (n < b->insns && b->gva + b->info[n].guest != j->js->rip)
+	if (j->js->exit == JIT_EXIT_LOOKUP) /* not canonical: the jump faults itself, see undo_jump */
+		return (unsigned)(j->js->left_after ? j->js->left_after : b->insns) -
+		       !x86_canonical(j->js->rip);
+	if (j->js->exit > JIT_EXIT_FAULT)
+		return ((const struct jit_exit *)j->js->exit)->insns;
+	while (n < b->insns && ((b->gpa + b->info[n].guest) & PAGE_MASK) != (j->js->rip & PAGE_MASK))
 		n++;
 	return n;
 }
@@ -340,7 +369,7 @@ static void run_counted(struct jit *j, struct jit_block *b)
 	struct x86_cpu *c = j->c;
 	unsigned n;
 
-	j->js->rip = b->gva;
+	j->js->left_after = 0;
 	enter_block(j, b);
 	n = executed(j, b);
 	c->count.instructions += n;
@@ -350,13 +379,31 @@ static void run_counted(struct jit *j, struct jit_block *b)
 	j->jump_wanted = false;
 }
 
+static bool chainable(const struct jit *j, const struct jit_exit *x, const struct jit_block *to)
+{
+	const struct jit_block *from = x->from;
+	uint32_t mode = (from->mode & ~JIT_MODE_UNGROUPED) | (x->ungrouped ? JIT_MODE_UNGROUPED : 0);
+
+	return !x->to && (from->gpa & ~PAGE_MASK) + x->offset == to->gpa && mode == to->mode &&
+	       !from->dead && j->notes_seen == j->c->sys->ram->code.notes;
+}
+
+/* A block of two pages must be found anew after flushes of either: by way of the jump cache. */
+static void chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
+{
+	if (!jit_crosses(to))
+		cache_chain(j, x, to);
+	else if (emit_lookup_trampoline(j, x))
+		j->jump_wanted = true;
+}
+
 /* One step of the dispatcher; c->unwind is armed. */
 static void dispatch(struct jit *j)
 {
 	struct jit_exit *from;
 	struct jit_block *b;
 
-	follow_flushes(j);
+	catch_up(j);
 	read_code_log(j);
 	/* After a poll with events left (a shadow ends, IF is clear): one instruction, then look again. */
 	if (j->interpret || x86_events(j->c) || interpreter_only(j->c)) {
@@ -366,6 +413,7 @@ static void dispatch(struct jit *j)
 	from = j->last_exit;
 	j->last_exit = NULL;
 	b = find_block(j);
+	j->ungrouped = false;
 	if (!b) {
 		interpret_one(j);
 		return;
@@ -374,8 +422,8 @@ static void dispatch(struct jit *j)
 		run_counted(j, b);
 		return;
 	}
-	if (from && from->rip == b->gva && !from->to && j->notes_seen == j->c->sys->ram->code.notes)
-		cache_chain(j, from, b);
+	if (from && chainable(j, from, b))
+		chain(j, from, b);
 	if (j->jump_wanted)
 		remember_jump(j, b);
 	j->jump_wanted = false;
@@ -452,6 +500,16 @@ static enum exit_reason jit_run(struct x86_cpu *c, uint64_t max_insns)
 
 /* ---- The engine ---- */
 
+/* AMD before Zen 3 executes PEXT as microcode. LAMINA_JIT_PEXT=0 or 1 decides for tests. */
+static bool has_slow_pext(void)
+{
+	const char *choice = getenv("LAMINA_JIT_PEXT");
+
+	if (choice)
+		return choice[0] == '0';
+	return __builtin_cpu_is("znver1") || __builtin_cpu_is("znver2");
+}
+
 static int jit_probe(struct lm_err *err)
 {
 	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2"))
@@ -499,16 +557,23 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 		rc = cache_init(j, err);
 	if (rc < 0)
 		return rc;
-	j->poll_page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* Below 2 GiB: translated code reads it by an absolute address of 32 bits. */
+	j->poll_page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1,
+			    0);
 	if (j->poll_page == MAP_FAILED)
 		return lm_err_errno(err, -errno, "cannot map the poll page");
 	j->js->poll = (uint64_t)j->poll_page;
 	j->js->jump_mask = JIT_JUMP_ENTRIES - 1;
+	j->js->mask31 = 31;
+	j->js->mask63 = 63;
+	j->js->index_mask = JIT_INDEX_MASK;
+	j->slow_pext = has_slow_pext();
 	j->js->host_mxcsr = MXCSR_DEFAULT;
 	stubs_emit(j);
 	faults_install();
 	c->simd_home = simd_home;
 	c->on_event = close_poll_page;
+	c->on_flush = tables_on_flush;
 	return 0;
 }
 
@@ -550,6 +615,9 @@ static void jit_print_stats(const struct x86_cpu *c, FILE *out)
 	print_count(c, out, "table_misses", n->misses);
 	print_count(c, out, "table_flushes", n->flushes);
 	print_count(c, out, "faults", n->faults);
+	print_count(c, out, "lookups", n->lookups);
+	print_count(c, out, "resolved", n->resolved);
+	print_count(c, out, "polls", n->polls);
 	print_count(c, out, "interpreted", n->interp_steps);
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(j->interp_reason); k++) {
 		if (j->interp_reason[k] * 200 < n->interp_steps)

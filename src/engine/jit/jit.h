@@ -29,33 +29,50 @@ struct jit_state {
 	uint64_t seg_base[6];    /* FS and GS */
 	uint64_t poll;           /* address of the page that a kick makes unreadable */
 	uint64_t target;         /* where enter jumps to */
+	uint64_t page_base;      /* gva of the page that the current block is in */
+	uint64_t kernel_gs_base; /* IA32_KERNEL_GS_BASE */
 	uint64_t jump_rcx;
-	uint64_t jump_mask;      /* PEXT mask: which bits of an address choose its cache entry */
+	uint64_t jump_mask;      /* PEXT mask for the jump cache */
 	uint64_t slow_gva;
 	uint64_t call_target;
+	uint64_t insn;           /* for helpers: bytes of the instruction, and how it is encoded */
 	uint64_t system_flags;   /* RFLAGS without status flags and IF */
 	uint64_t sti_poll;       /* what STI reads first: not readable when an interrupt waits */
 	uint64_t work;           /* scratch of one instruction */
-	uint32_t host_mxcsr;
+	uint64_t mask31, mask63; /* PEXT masks: the bits of a bit's number in a word */
+	uint64_t kept;           /* a scratch register during a slow path */
+	uint64_t left_after;     /* how many instructions of the block, where it was left for another page */
+	uint64_t index_mask;     /* PEXT mask: the bits of an address that are its table index */
+	uint64_t addend[16];     /* JIT_GROUPS; of the block's groups whose addend left its register */
+	uint32_t host_mxcsr, mxcsr; /* the guest's outside translated code */
 	uint8_t interrupt_flag;  /* RFLAGS.IF, 0 or 1 */
-	uint8_t xsave[2688] __attribute__((aligned(64)));
+	uint8_t ymm[16][32] __attribute__((aligned(64))); /* outside translated code */
+	uint8_t xsave[832] __attribute__((aligned(64)));  /* an image in the making */
 };
 
-#define JIT_JUMP_ENTRIES 2048u
+#define JIT_JUMP_ENTRIES 16384u
+#define JIT_JUMP_ROTATE  14 /* an address and itself rotated right by this add up to its entry */
+#define JIT_JUMP_ROTATE2 23 /* the same for the second way, with the address doubled */
 
-/* Indirect jumps by guest-virtual address. */
-struct jit_jump {
-	uint64_t gva; /* JIT_NO_GVA: empty */
-	uint64_t host;
+/*
+ * Indirect jumps by guest-virtual address: where blocks look first, and where an entry goes when
+ * another one takes its place there.
+ */
+struct jit_jumps {
+	uint64_t tag[JIT_JUMP_ENTRIES]; /* gva, negated; JIT_NO_TAG: empty */
+	uint64_t host[JIT_JUMP_ENTRIES];
+	uint64_t tag2[JIT_JUMP_ENTRIES];
+	uint64_t host2[JIT_JUMP_ENTRIES];
 };
 
-#define JIT_NO_GVA   UINT64_C(0x8000000000000001) /* not canonical: no code is there */
+#define JIT_NO_TAG (-UINT64_C(0x8000000000000001)) /* not canonical: no code is there */
 
-/* Below the table of each TLB set: its jump cache, then the state page (the same in all). */
-#define JIT_JUMP_SIZE (JIT_JUMP_ENTRIES * sizeof(struct jit_jump))
-#define JIT_BELOW     (JIT_JUMP_SIZE + 4096)
+/* Below each table: its jump cache, then the state page (the same in all). */
+#define JIT_BELOW     (sizeof(struct jit_jumps) + 4096)
 #define JS(field)     ((int32_t)offsetof(struct jit_state, field) - 4096)
 #define JS_GPR(n)     ((int32_t)(offsetof(struct jit_state, gpr) + 8 * (n)) - 4096)
+
+#define JS_ADDEND(n)  ((int32_t)(offsetof(struct jit_state, addend) + 8 * (n)) - 4096)
 
 /* Exits that are no chainable jump. */
 #define JIT_EXIT_LOOKUP 0u /* an indirect jump that the cache does not know */
@@ -63,10 +80,14 @@ struct jit_jump {
 #define JIT_EXIT_POLL   2u
 #define JIT_EXIT_FAULT  3u /* host fault or memory that the tables do not give: interpreter */
 
+/* An indirect jump: where its instruction is in the page, and by how much it moved RSP. */
+#define JIT_JUMP_INFO(offset, rsp) ((uint32_t)(offset) | (uint32_t)((rsp) + 8) << 12)
+
 /* ---- Tables ---- */
 
 #define JIT_TABLE_BYTES (UINT64_C(2) << 39) /* 2^36 read entries, then 2^36 write entries */
 #define JIT_WRITE_BIT   36                  /* of the index */
+#define JIT_INDEX_MASK  UINT64_C(0xfffffffff000)
 #define JIT_LOG         65536u
 
 /* Indexes of entries that are set. */
@@ -78,13 +99,29 @@ struct jit_log {
 struct jit_table {
 	uint8_t *base; /* GS base */
 	struct jit_log local, global;
-	uint64_t jump_pages; /* which pages have jumps remembered: a bit of their hash each */
+	uint16_t jump_log[JIT_JUMP_ENTRIES]; /* entries in use, those of the second way from JIT_JUMP_ENTRIES on ... */
+	unsigned jump_count;                 /* ... so many; JIT_JUMP_ENTRIES: any may be */
+	uint64_t jump_pages[16]; /* which pages have jumps remembered: a bit of their hash each */
 	bool local_jumps;    /* some of them in pages that are not global */
 };
+
+/* What an address space (a PCID) has for itself; supervisor accesses without AC are common to all. */
+struct jit_space {
+	struct jit_table user, ac;
+	uint16_t pcid;
+	bool in_use;
+	uint64_t last_use;
+};
+
+#define JIT_SPACES 8u
+
+#define JIT_MANY_ENTRIES ((uint64_t *)1)
 
 /* ---- Blocks ---- */
 
 #define JIT_MAX_INSNS 48u
+#define JIT_GROUPS    16u
+#define JIT_BRANCHES  4u
 
 struct jit_block;
 
@@ -92,62 +129,104 @@ struct jit_block;
 struct jit_exit {
 	uint8_t *patch;       /* writable address of the rel32 */
 	uint8_t *stub;        /* executable address it points to while not chained */
-	uint64_t rip;         /* its target */
+	const struct jit_block *from;
+	uint32_t offset;      /* of its target, which is in the same page */
 	struct jit_block *to; /* when chained */
 	struct jit_exit *next_in; /* other exits chained to `to` */
+	unsigned insns;       /* of the block, executed when it is taken */
+	bool ungrouped;       /* the check of a group failed: go on in a block without groups */
 };
 
 struct jit_insn_info {
 	uint16_t host; /* offset of its code in the block */
-	uint16_t guest;
+	uint16_t guest; /* of the instruction from the block's first one, modulo the size of a page */
+};
+
+/*
+ * Position-independent: the same block serves every address at which its page is mapped. `code` expects
+ * that address in r10; `chained` is for jumps from the same page.
+ */
+struct jit_block;
+
+/* A block among those of a page that its code comes from. */
+struct jit_page_link {
+	struct jit_block *block;
+	struct jit_page_link *next;
 };
 
 struct jit_block {
-	uint64_t gva, gpa;
+	uint64_t gpa;
+	uint64_t second_page; /* gpa, when its one instruction goes on there; else JIT_ONE_PAGE */
 	uint32_t mode;
 	uint32_t insns;
-	uint8_t *code, *code_end; /* executable addresses */
-	struct jit_block *next_hash, *next_page;
-	struct jit_exit exit[2];
+	uint8_t *code, *chained, *code_end; /* executable addresses */
+	struct jit_block *next_hash;
+	struct jit_page_link link[2];
+	struct jit_exit *exit; /* of the last instruction, the conditional jumps, the groups */
+	unsigned exits;
 	struct jit_exit *incoming;
 	bool dead;
 	struct jit_insn_info info[]; /* insns entries, in order */
 };
 
-#define JIT_HASH 65536u
+#define JIT_ONE_PAGE UINT64_MAX
+
+static inline bool jit_crosses(const struct jit_block *b)
+{
+	return b->second_page != JIT_ONE_PAGE;
+}
+
+#define JIT_MODE_UNGROUPED (1u << 24) /* of jit_block.mode */
+
+/* What a slow path asks jit_miss for. */
+#define JIT_ACCESS_WRITE 1u
+#define JIT_ACCESS_FLAGS 2u /* flags and RAX are saved */
+#define JIT_ACCESS_GROUP 4u /* no exit: JIT_NO_ADDEND */
+#define JIT_ACCESS_SIZE(a) ((a) >> 8 & 0xfff)
+#define JIT_ACCESS_INSN(a) ((a) >> 20) /* which of the block's */
+
+#define JIT_NO_ADDEND 1u /* addends are multiples of the page size */
+
+#define JIT_HASH  262144u
+#define JIT_PAGES 65536u
 
 struct jit_cache {
 	uint8_t *writable, *exec;
 	size_t size, used;
 	struct jit_block *hash[JIT_HASH];
-	struct jit_block *page[JIT_HASH]; /* by frame */
+	struct jit_page_link *page[JIT_PAGES]; /* by frame */
 	struct jit_block **by_address;    /* in order of code */
 	size_t blocks, blocks_room;
 	uint8_t *common_end;              /* executable: blocks start here */
 };
 
 struct jit_counters {
-	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes, faults;
+	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes, faults, lookups, resolved, polls;
 };
 
 struct jit {
 	struct jit_state *js;
-	struct jit_table table[TLB_SETS];
-	uint64_t full_flushes, local_flushes, page_flushes; /* seen */
+	struct jit_table supervisor;
+	struct jit_space space[JIT_SPACES];
+	unsigned spaces;          /* so many are mapped */
+	struct jit_space *now;
+	uint64_t **write_entry;   /* by frame: the only one that leads there, or JIT_MANY_ENTRIES */
+	uint64_t clock;           /* for last_use */
 	uint8_t jumps_guard_traps; /* the guard_traps that the jump caches' blocks were made for */
 	uint64_t notes_seen;
 	struct jit_cache cache;
 	/* Common code, executable addresses. */
-	const uint8_t *enter, *exit_common, *exit_fault, *slow_common, *jump_common;
+	const uint8_t *enter, *exit_common, *exit_fault, *slow_common, *jump_miss, *jump_dead, *helper_common;
 	uint8_t *poll_page;
 	struct x86_cpu *c;
-	bool simd_in_area; /* the guest's SIMD and x87 state is in js->xsave, not in c->s */
 	bool log_full; /* a table has set more entries than its log holds: flush all */
 	struct jit_counters count;
 	uint64_t interp_reason[2048]; /* by mnemonic */
 	struct jit_exit *last_exit; /* the chainable exit that was taken */
 	bool interpret;             /* the instruction at RIP is the interpreter's */
 	bool jump_wanted;           /* an indirect jump missed: remember its target */
+	bool ungrouped;             /* the next block is to be one without groups */
+	bool slow_pext;             /* shift instead */
 	bool counted;               /* run() has a budget: until stop_at */
 	uint64_t stop_at;
 	bool in_code, in_run;       /* atomic */
@@ -156,38 +235,72 @@ struct jit {
 /* cache.c */
 int cache_init(struct jit *j, struct lm_err *err);
 void cache_fini(struct jit *j);
-struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t mode);
+struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint32_t mode);
 void cache_add(struct jit *j, struct jit_block *b);
 struct jit_block *cache_at(struct jit *j, const uint8_t *host);
 void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to);
+void cache_set_target(struct jit *j, struct jit_exit *x, const uint8_t *target);
 void cache_drop_page(struct jit *j, uint64_t gpa);
 void cache_flush(struct jit *j);
 
 /* table.c */
 int tables_init(struct jit *j, struct lm_err *err);
 void tables_fini(struct jit *j);
+/* The table of a TLB set in the current address space. */
+struct jit_table *table_of(struct jit *j, unsigned set);
 void tables_flush(struct jit *j);
-/* All but what global pages gave. */
-void tables_flush_local(struct jit *j);
-void tables_flush_page(struct jit *j, uint64_t gva);
+/* x86_cpu.on_flush. Between blocks: their code relies on entries that it saw. */
+void tables_on_flush(struct x86_cpu *c, const struct tlb_flush *f);
+/* Entries by which the page is written. Between blocks. */
+void tables_drop_writes(struct jit *j, uint64_t gpa);
 void tables_forget_jumps(struct jit *j);
-struct jit_jump *table_jumps(const struct jit_table *t);
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global);
-/* The addend for an access, filling the entry; 0: not by table (fault, device, code page). */
+/* A remembered block depends on another page as well. */
+void table_remember_page(struct jit_table *t, uint64_t gva, bool global);
+/* The addend for an access in the current TLB set, filling the entry; 0: fault, device, code page. */
 uint64_t table_fill(struct jit *j, uint64_t gva, bool write);
+/* The same without filling; for a table's own accesses. */
+static inline uint64_t table_entry(const struct jit_table *t, uint64_t gva, bool write)
+{
+	return ((const uint64_t *)t->base)[(gva << 16 >> 28) | (uint64_t)write << JIT_WRITE_BIT];
+}
 
 /* translate.c */
-struct jit_block *translate(struct jit *j, uint64_t gpa, uint64_t gva, uint32_t mode,
-			    const uint8_t *code, unsigned room, unsigned max_insns);
+
+/* What to translate. */
+struct jit_source {
+	uint64_t gpa;
+	uint64_t second_page; /* as in struct jit_block */
+	uint32_t mode;
+	const uint8_t *code;
+	unsigned room;        /* bytes of code: to the end of the page, or of both pages' copy */
+	unsigned max_insns;
+};
+
+struct jit_block *translate(struct jit *j, const struct jit_source *from);
+/* The instruction at the source is cut off by the end of its page. */
+bool translate_wants_more(struct jit *j, const struct jit_source *from);
+/* Sends a chainable exit to where its target is looked up each time; false: no room. */
+bool emit_lookup_trampoline(struct jit *j, struct jit_exit *x);
 
 /* stubs.c */
 void stubs_emit(struct jit *j);
 /* Called by the slow path of a memory check, on the host's stack. */
 uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access);
+/*
+ * Called where an indirect jump to js->rip is in neither way of the jump cache: the code to go on with,
+ * remembered from now on; NULL: the dispatcher must look. resolve.c.
+ */
+const uint8_t *jit_resolve(struct jit *j);
+/* What of the vCPU's state blocks are made for, and their greatest length. */
+uint32_t jit_mode(const struct jit *j, unsigned longest);
+
+/* gs.c: GS base, which is the table that translated code uses. */
+void gs_set(const uint8_t *base);
 
 /* fault.c */
-/* The guest instruction that a host address in a block belongs to. */
-uint64_t fault_rip(const struct jit_block *b, const uint8_t *host);
+/* Offset in its page of the guest instruction that a host address in a block belongs to. */
+uint64_t fault_offset(const struct jit_block *b, const uint8_t *host);
 /* Once a process; faults elsewhere go on to the handlers that were there before. */
 void faults_install(void);
 extern __thread struct jit *jit_current;

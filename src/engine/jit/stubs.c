@@ -1,9 +1,8 @@
 /*
  * The code that all blocks share: entering and leaving translated code, the slow path of memory
- * checks, and indirect jumps. Emitted once at the start of the code cache, in reach of every block.
+ * checks, and helpers. Emitted once at the start of the code cache, in reach of every block.
  */
-#include "engine/jit/emit.h"
-#include "engine/jit/jit.h"
+#include "engine/jit/translation.h"
 
 #include <stddef.h>
 
@@ -24,21 +23,44 @@ static const uint8_t *here(const struct emit *e)
 	return e->p + e->to_exec;
 }
 
-static void emit_gs_memory(struct emit *e, unsigned opcode_0f, unsigned ext, int32_t disp)
+/* vmovdqu of all YMM registers from or to the state page (VEX.256.F3.0F 6F or 7F). */
+static void emit_ymm(struct emit *e, bool save)
 {
-	EMIT(e, 0x65, 0x48, 0x0f);
-	emit_u8(e, opcode_0f);
+	for (unsigned r = 0; r < 16; r++) {
+		EMIT(e, 0x65, 0xc5);
+		emit_u8(e, r < 8 ? 0xfe : 0x7e);
+		emit_u8(e, save ? 0x7f : 0x6f);
+		emit_u8(e, modrm(0, r, 4));
+		emit_u8(e, 0x25);
+		emit_u32(e, (uint32_t)(JS(ymm) + 32 * (int)r));
+	}
+}
+
+/* LDMXCSR (ext 2) or STMXCSR (ext 3) of gs:[disp]. */
+static void emit_mxcsr(struct emit *e, unsigned ext, int32_t disp)
+{
+	EMIT(e, 0x65, 0x0f, 0xae);
 	emit_u8(e, modrm(0, ext, 4));
 	emit_u8(e, 0x25);
 	emit_u32(e, (uint32_t)disp);
 }
 
-/* XSAVE64 and XRSTOR64 of x87, SSE and AVX. */
-static void emit_simd(struct emit *e, bool save)
+/*
+ * C code may use the vector registers, and MXCSR must not be the guest's then. x87 is used by nobody
+ * but the guest and stays.
+ */
+static void emit_simd_save(struct emit *e)
 {
-	EMIT(e, 0xb8, 7, 0, 0, 0); /* mov eax, 7 */
-	EMIT(e, 0x31, 0xd2);       /* xor edx, edx */
-	emit_gs_memory(e, 0xae, save ? 4 : 5, JS(xsave));
+	emit_ymm(e, true);
+	emit_mxcsr(e, 3, JS(mxcsr));
+	emit_mxcsr(e, 2, JS(host_mxcsr));
+	EMIT(e, 0xc5, 0xf8, 0x77); /* vzeroupper */
+}
+
+static void emit_simd_load(struct emit *e)
+{
+	emit_mxcsr(e, 2, JS(mxcsr));
+	emit_ymm(e, false);
 }
 
 /* void enter(void): the System V function that runs translated code until an exit. */
@@ -48,21 +70,42 @@ static void emit_enter(struct jit *j, struct emit *e)
 	EMIT(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx..r15 */
 	EMIT(e, 0x48, 0x83, 0xec, 0x08);                                     /* sub rsp, 8 */
 	emit_store_gs(e, RSP, JS(host_rsp));
-	emit_simd(e, false);
+	emit_simd_load(e);
 	emit_load_gs(e, RAX, JS(save_flags));
 	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
 	for (unsigned r = 0; r < 16; r++)
 		if (in_host_register(r))
 			emit_load_gs(e, r, JS_GPR(r));
 	emit_load_gs(e, RSP, JS_GPR(RSP));
+	emit_load_gs(e, H10, JS(rip));
 	EMIT(e, 0x65, 0xff, 0x24, 0x25); /* jmp gs:[target] */
 	emit_u32(e, (uint32_t)JS(target));
 }
 
-/* With r10 = rip and r11 = exit. */
-static void emit_exits(struct jit *j, struct emit *e)
+/* With r10 = rip, as offset from the page's base, and r11 = exit. */
+/* Gives the rel32 of the jump to emit_resolve. */
+static uint8_t *emit_exits(struct jit *j, struct emit *e)
 {
+	uint8_t *to_exit, *to_resolve;
+
+	/* A jump that the cache does not know: r10 = target, r11 = JIT_JUMP_INFO, RCX is stored. */
+	j->jump_miss = here(e);
+	emit_second_lookup(e);
+	emit_load_gs(e, RCX, JS(jump_rcx));
+	EMIT(e, 0xe9, 0, 0, 0, 0);
+	to_resolve = e->p - 4;
+	/* The same from a block that is no more: the target is good. */
+	j->jump_dead = here(e);
+	emit_mov_imm(e, H11, JIT_EXIT_LOOKUP);
+	EMIT(e, 0xe9, 0, 0, 0, 0);
+	to_exit = e->p - 4;
+
 	j->exit_common = here(e);
+	emit_store_gs(e, H11, JS(exit));
+	emit_load_gs(e, H11, JS(page_base));
+	EMIT(e, 0x4f, 0x8d, 0x14, 0x1a); /* lea r10, [r10 + r11] */
+	emit_load_gs(e, H11, JS(exit));
+	patch_here(e, to_exit);
 	emit_store_gs(e, H10, JS(rip));
 	emit_store_gs(e, H11, JS(exit));
 	for (unsigned r = 0; r < 16; r++)
@@ -74,11 +117,10 @@ static void emit_exits(struct jit *j, struct emit *e)
 	/* The fault handler comes here with everything stored. */
 	j->exit_fault = here(e);
 	emit_load_gs(e, RSP, JS(host_rsp));
-	emit_simd(e, true);
-	EMIT(e, 0x65, 0x0f, 0xae, 0x14, 0x25); /* ldmxcsr gs:[host_mxcsr] */
-	emit_u32(e, (uint32_t)JS(host_mxcsr));
+	emit_simd_save(e);
 	EMIT(e, 0x48, 0x83, 0xc4, 0x08);
 	EMIT(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
+	return to_resolve;
 }
 
 /*
@@ -119,43 +161,84 @@ static void emit_slow(struct jit *j, struct emit *e)
 	emit_jmp(e, j->exit_fault);
 }
 
-/* Offset of the jump cache from GS base. */
-#define JUMPS (-(int32_t)JIT_BELOW)
-
-static void emit_gs_index(struct emit *e, unsigned opcode, unsigned reg, unsigned index,
-			  int32_t disp)
+/* What C functions may change, and the flags. */
+static void emit_save_for_c(struct emit *e)
 {
-	emit_u8(e, 0x65);
-	emit_u8(e, rex(true, reg, index, 0));
-	emit_u8(e, opcode);
-	emit_u8(e, modrm(0, reg, 4));
-	emit_u8(e, (uint8_t)(3 << 6 | (index & 7) << 3 | 5)); /* index * 8 + disp32 */
-	emit_u32(e, (uint32_t)disp);
+	for (unsigned r = 0; r < 16; r++)
+		if (clobbered_by_c(r))
+			emit_store_gs(e, r, JS_GPR(r));
+	emit_store_gs(e, RSP, JS_GPR(RSP));
+	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+	emit_store_gs(e, RAX, JS(save_flags));
+	emit_load_gs(e, RSP, JS(host_rsp));
 }
 
-/* With r10 = target gva; no flag changes on the way. */
-static void emit_jump(struct jit *j, struct emit *e)
+static void emit_load_after_c(struct emit *e)
 {
-	uint8_t *hit;
+	emit_load_gs(e, RAX, JS(save_flags));
+	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+	for (unsigned r = 0; r < 16; r++)
+		if (clobbered_by_c(r))
+			emit_load_gs(e, r, JS_GPR(r));
+	emit_load_gs(e, RSP, JS_GPR(RSP));
+}
 
-	j->jump_common = here(e);
-	emit_store_gs(e, RCX, JS(jump_rcx));
-	EMIT(e, 0x65, 0xc4, 0xe2, 0xaa, 0xf5, 0x0c, 0x25); /* pext rcx, r10, gs:[jump_mask] */
-	emit_u32(e, (uint32_t)JS(jump_mask));
-	EMIT(e, 0x48, 0x8d, 0x0c, 0x09);                   /* lea rcx, [rcx + rcx] */
-	emit_gs_index(e, 0x8b, H11, RCX, JUMPS);
-	EMIT(e, 0x49, 0xf7, 0xd3);                         /* not r11 */
-	EMIT(e, 0x4f, 0x8d, 0x5c, 0x13, 0x01);             /* lea r11, [r11 + r10 + 1] */
-	EMIT(e, 0x49, 0x87, 0xcb);                         /* xchg r11, rcx */
-	EMIT(e, 0xe3, 0x00);                               /* jrcxz hit */
-	hit = e->p - 1;
-	emit_load_gs(e, RCX, JS(jump_rcx));
-	emit_mov_imm(e, H11, JIT_EXIT_LOOKUP);
-	emit_jmp(e, j->exit_common);
-	*hit = (uint8_t)(e->p - (hit + 1));
-	emit_load_gs(e, RCX, JS(jump_rcx));
-	EMIT(e, 0x65, 0x42, 0xff, 0x24, 0xdd); /* jmp gs:[r11 * 8 + ...host] */
-	emit_u32(e, (uint32_t)(JUMPS + 8));
+/* After emit_save_for_c: out of translated code, everything stored. */
+static void emit_leave_from_c(struct jit *j, struct emit *e, uint64_t exit)
+{
+	emit_mov_imm(e, H11, exit);
+	emit_store_gs(e, H11, JS(exit));
+	for (unsigned r = 0; r < 16; r++)
+		if (in_host_register(r) && !clobbered_by_c(r))
+			emit_store_gs(e, r, JS_GPR(r));
+	emit_jmp(e, j->exit_fault);
+}
+
+/* With r10 = the target of a jump that the jump cache does not know. */
+static void emit_resolve(struct jit *j, struct emit *e, uint8_t *from)
+{
+	uint8_t *failed;
+
+	patch_here(e, from);
+	emit_store_gs(e, H10, JS(rip));
+	emit_save_for_c(e);
+	emit_mov_imm(e, RDI, (uint64_t)j);
+	emit_mov_imm(e, RAX, (uint64_t)jit_resolve);
+	EMIT(e, 0xff, 0xd0);             /* call rax */
+	emit_store_gs(e, RAX, JS(target));
+	EMIT(e, 0x48, 0x85, 0xc0);       /* test rax, rax */
+	EMIT(e, 0x0f, 0x84, 0, 0, 0, 0); /* jz failed */
+	failed = e->p - 4;
+	emit_load_after_c(e);
+	emit_load_gs(e, H10, JS(rip));
+	EMIT(e, 0x65, 0xff, 0x24, 0x25); /* jmp gs:[target] */
+	emit_u32(e, (uint32_t)JS(target));
+	patch_here(e, failed);
+	emit_leave_from_c(j, e, JIT_EXIT_LOOKUP);
+}
+
+/* With r10 = helper_word and r11 = the helper. */
+static void emit_helper_call(struct jit *j, struct emit *e)
+{
+	uint8_t *failed;
+
+	j->helper_common = here(e);
+	emit_store_gs(e, H10, JS(insn));
+	emit_save_for_c(e);
+	EMIT(e, 0x41, 0x81, 0xe2);       /* and r10d, 0xfff */
+	emit_u32(e, 0xfff);
+	emit_gs(e, 0x03, H10, JS(page_base)); /* add r10, gs:[page_base] */
+	emit_store_gs(e, H10, JS(rip));
+	emit_mov_imm(e, RDI, (uint64_t)j);
+	EMIT(e, 0x41, 0xff, 0xd3);       /* call r11 */
+	EMIT(e, 0x84, 0xc0);             /* test al, al */
+	EMIT(e, 0x0f, 0x84, 0, 0, 0, 0); /* jz failed */
+	failed = e->p - 4;
+	emit_load_after_c(e);
+	emit_load_gs(e, H10, JS(rip));
+	emit_lookup(j, e, JIT_JUMP_INFO(0, 0)); /* helpers go on at canonical addresses only */
+	patch_here(e, failed);
+	emit_leave_from_c(j, e, JIT_EXIT_INTERP);
 }
 
 void stubs_emit(struct jit *j)
@@ -166,10 +249,13 @@ void stubs_emit(struct jit *j)
 		.to_exec = j->cache.exec - j->cache.writable,
 	};
 
+	uint8_t *to_resolve;
+
 	emit_enter(j, &e);
-	emit_exits(j, &e);
+	to_resolve = emit_exits(j, &e);
+	emit_resolve(j, &e, to_resolve);
 	emit_slow(j, &e);
-	emit_jump(j, &e);
+	emit_helper_call(j, &e);
 	j->cache.used = (size_t)(e.p - j->cache.writable + 63) & ~(size_t)63;
 	j->cache.common_end = j->cache.exec + j->cache.used;
 }

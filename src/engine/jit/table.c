@@ -38,13 +38,6 @@ static void set_entry(struct jit *j, struct jit_table *t, uint64_t index, uint64
 	*entry = addend;
 }
 
-static bool may_write(const struct x86_cpu *c, const struct page_walk *w, unsigned set)
-{
-	if (!w->dirty || code_map_has(&c->sys->ram->code, w->gpa))
-		return false;
-	return w->writable || (set != TLB_USER && !(c->s.cr0 & CR0_WP));
-}
-
 static bool walk(struct x86_cpu *c, uint64_t gva, bool write, unsigned set, struct page_walk *w)
 {
 	uint32_t error;
@@ -52,10 +45,84 @@ static bool walk(struct x86_cpu *c, uint64_t gva, bool write, unsigned set, stru
 	return mmu_walk(c, GVA(gva), write ? ACCESS_WRITE : ACCESS_READ, set, false, w, &error);
 }
 
+static gva_t gva_of(uint64_t index)
+{
+	return GVA((uint64_t)((int64_t)(index << 28) >> 16));
+}
+
+/* False: the page became code meanwhile. */
+static bool set_write_entry(struct jit *j, struct jit_table *t, uint64_t gva,
+			    const struct page_walk *w, uint64_t addend)
+{
+	struct code_map *map = &j->c->sys->ram->code;
+	uint64_t index = index_of(gva, true), frame = w->gpa.v >> PAGE_SHIFT;
+	uint64_t *entry = (uint64_t *)t->base + index;
+
+	set_entry(j, t, index, addend, w->global);
+	if (frame < map->frames) {
+		uint64_t **known = &j->write_entry[frame];
+
+		*known = !*known || *known == entry ? entry : JIT_MANY_ENTRIES;
+	}
+	if (code_map_keep_shortcut(map, w->gpa))
+		return true;
+	*entry = 0;
+	return false;
+}
+
+/* ---- Write entries to a page that becomes code ---- */
+
+static void drop_writes(struct jit_table *t, const struct jit_log *log, uint64_t hva)
+{
+	uint64_t *entries = (uint64_t *)t->base;
+
+	for (uint32_t k = 0; k < log->count; k++) {
+		uint64_t index = log->index[k];
+
+		if (index >> JIT_WRITE_BIT && entries[index] + gva_of(index).v == hva)
+			entries[index] = 0;
+	}
+}
+
+static void drop_writes_everywhere(struct jit *j, uint64_t hva)
+{
+	drop_writes(&j->supervisor, &j->supervisor.local, hva);
+	drop_writes(&j->supervisor, &j->supervisor.global, hva);
+	for (unsigned k = 0; k < j->spaces; k++) {
+		struct jit_space *space = &j->space[k];
+
+		drop_writes(&space->user, &space->user.local, hva);
+		drop_writes(&space->user, &space->user.global, hva);
+		drop_writes(&space->ac, &space->ac.local, hva);
+		drop_writes(&space->ac, &space->ac.global, hva);
+	}
+}
+
+/* An entry that is known alone is in a table at some index, and may lead to another page by now. */
+void tables_drop_writes(struct jit *j, uint64_t gpa)
+{
+	uint64_t **known = &j->write_entry[gpa >> PAGE_SHIFT];
+	uint64_t hva = (uint64_t)ram_ptr(j->c->sys->ram, GPA(gpa), PAGE_SIZE);
+
+	if (*known == JIT_MANY_ENTRIES)
+		drop_writes_everywhere(j, hva);
+	else if (*known)
+		**known = 0;
+	*known = NULL;
+}
+
+struct jit_table *table_of(struct jit *j, unsigned set)
+{
+	if (set == TLB_USER)
+		return &j->now->user;
+	return set == TLB_SUPERVISOR ? &j->supervisor : &j->now->ac;
+}
+
 uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
 {
 	struct x86_cpu *c = j->c;
 	unsigned set = (unsigned)(c->tlb - c->tlb_set);
+	struct jit_table *t = table_of(j, set);
 	struct page_walk w;
 	const uint8_t *page;
 	uint64_t addend;
@@ -66,75 +133,162 @@ uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
 	page = ram_ptr(c->sys->ram, GPA(w.gpa.v & ~PAGE_MASK), PAGE_SIZE);
 	if (!page || lapic_owns(c, w.gpa))
 		return 0;
-	if (w.page_bytes != PAGE_SIZE) {
-		c->large_low = LM_MIN(c->large_low, gva & ~(w.page_bytes - 1));
-		c->large_high = LM_MAX(c->large_high, gva | (w.page_bytes - 1));
-	}
+	mmu_note_large_page(c, GVA(gva), w.page_bytes);
 	addend = (uint64_t)page - (gva & ~PAGE_MASK);
-	set_entry(j, &j->table[set], index_of(gva, false), addend, w.global);
-	if (may_write(c, &w, set))
-		set_entry(j, &j->table[set], index_of(gva, true), addend, w.global);
-	else if (write)
-		return 0;
-	return addend;
+	set_entry(j, t, index_of(gva, false), addend, w.global);
+	if (mmu_writes_directly(c, &w, set) && set_write_entry(j, t, gva, &w, addend))
+		return addend;
+	return write ? 0 : addend;
+}
+
+/*
+ * A group's leader reads or writes the page and may fault; a later member may not have been reached
+ * when something faults before it, so no page becomes dirty for its sake.
+ */
+static uint64_t fill_for_group(struct jit *j, uint64_t gva, bool write)
+{
+	const struct jit_table *t = table_of(j, (unsigned)(j->c->tlb - j->c->tlb_set));
+	uint64_t addend = table_fill(j, gva, false);
+
+	return addend && (!write || table_entry(t, gva, true)) ? addend : JIT_NO_ADDEND;
 }
 
 uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access)
 {
-	unsigned size = access >> 8;
+	const struct jit_block *b = cache_at(j, (const uint8_t *)j->js->slow_return);
 	uint64_t addend = 0;
 
-	if ((gva & PAGE_MASK) + size <= PAGE_SIZE)
-		addend = table_fill(j, gva, access & 1);
+	if (access & JIT_ACCESS_GROUP)
+		return fill_for_group(j, gva, access & JIT_ACCESS_WRITE);
+	if ((gva & PAGE_MASK) + JIT_ACCESS_SIZE(access) <= PAGE_SIZE)
+		addend = table_fill(j, gva, access & JIT_ACCESS_WRITE);
 	if (addend)
 		return addend;
-	if (access & 2) /* flags were saved and RAX with them */
+	if (access & JIT_ACCESS_FLAGS)
 		j->js->gpr[RAX] = j->js->save_rax;
-	j->js->rip = fault_rip(cache_at(j, (const uint8_t *)j->js->slow_return),
-			       (const uint8_t *)j->js->slow_return);
+	j->js->rip = j->js->page_base +
+		     fault_offset(b, b->code + b->info[JIT_ACCESS_INSN(access)].host);
 	j->js->exit = JIT_EXIT_FAULT;
 	return 0;
 }
 
-/* ---- Flushes ---- */
+/* ---- Remembered jumps ---- */
 
-struct jit_jump *table_jumps(const struct jit_table *t)
+static struct jit_jumps *jumps_of(const struct jit_table *t)
 {
-	return (struct jit_jump *)(t->base - JIT_BELOW);
+	return (struct jit_jumps *)(t->base - JIT_BELOW);
+}
+
+static void clear_tags(uint64_t *tag)
+{
+	for (unsigned k = 0; k < JIT_JUMP_ENTRIES; k++)
+		tag[k] = JIT_NO_TAG;
+}
+
+static uint64_t *logged_tag(const struct jit_table *t, unsigned k)
+{
+	unsigned n = t->jump_log[k];
+
+	return n < JIT_JUMP_ENTRIES ? &jumps_of(t)->tag[n] : &jumps_of(t)->tag2[n - JIT_JUMP_ENTRIES];
 }
 
 static void forget_jumps(struct jit_table *t)
 {
-	struct jit_jump *jump = table_jumps(t);
-
-	for (unsigned k = 0; k < JIT_JUMP_ENTRIES; k++)
-		jump[k].gva = JIT_NO_GVA;
-	t->jump_pages = 0;
+	if (t->jump_count == JIT_JUMP_ENTRIES) {
+		clear_tags(jumps_of(t)->tag);
+		clear_tags(jumps_of(t)->tag2);
+	} else {
+		for (unsigned k = 0; k < t->jump_count; k++)
+			*logged_tag(t, k) = JIT_NO_TAG;
+	}
+	t->jump_count = 0;
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(t->jump_pages); k++)
+		t->jump_pages[k] = 0;
 	t->local_jumps = false;
 }
 
-void tables_forget_jumps(struct jit *j)
+static uint64_t rotate_right(uint64_t v, unsigned n)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++)
-		forget_jumps(&j->table[set]);
+	return v >> n | v << (64 - n);
 }
 
-static uint64_t page_bit(uint64_t gva)
+/* As emit_lookup computes them. */
+static unsigned first_way(uint64_t gva)
+{
+	return (gva + rotate_right(gva, JIT_JUMP_ROTATE)) % JIT_JUMP_ENTRIES;
+}
+
+static unsigned second_way(uint64_t gva)
+{
+	return (2 * gva + rotate_right(gva, JIT_JUMP_ROTATE2)) % JIT_JUMP_ENTRIES;
+}
+
+static void log_jump(struct jit_table *t, unsigned n)
+{
+	if (t->jump_count < JIT_JUMP_ENTRIES)
+		t->jump_log[t->jump_count++] = (uint16_t)n;
+}
+
+static unsigned page_hash(uint64_t gva)
 {
 	uint64_t page = gva >> PAGE_SHIFT;
 
-	return UINT64_C(1) << ((page ^ page >> 6 ^ page >> 12) & 63);
+	return (page ^ page >> 10 ^ page >> 20) & 1023;
+}
+
+static bool may_have_jumps(const struct jit_table *t, uint64_t gva)
+{
+	unsigned n = page_hash(gva);
+
+	return t->jump_pages[n / 64] >> n % 64 & 1;
+}
+
+/* A block that goes on in the next page depends on that one too. */
+static void forget_jumps_to(struct jit_table *t, uint64_t gva, uint64_t bytes)
+{
+	uint64_t first = (gva >> PAGE_SHIFT) - 1, pages = (bytes >> PAGE_SHIFT) + 1;
+
+	if (t->jump_count == JIT_JUMP_ENTRIES) {
+		forget_jumps(t);
+		return;
+	}
+	for (unsigned k = 0; k < t->jump_count; k++) {
+		uint64_t *tag = logged_tag(t, k);
+
+		if ((-*tag >> PAGE_SHIFT) - first < pages)
+			*tag = JIT_NO_TAG;
+	}
 }
 
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global)
 {
-	struct jit_jump *jump = &table_jumps(t)[gva % JIT_JUMP_ENTRIES];
+	struct jit_jumps *jumps = jumps_of(t);
+	unsigned n = first_way(gva);
 
-	jump->gva = gva;
-	jump->host = (uint64_t)host;
-	t->jump_pages |= page_bit(gva);
+	if (jumps->tag[n] == JIT_NO_TAG) {
+		log_jump(t, n);
+	} else if (jumps->tag[n] != -gva) {
+		unsigned m = second_way(-jumps->tag[n]);
+
+		if (jumps->tag2[m] == JIT_NO_TAG)
+			log_jump(t, JIT_JUMP_ENTRIES + m);
+		jumps->tag2[m] = jumps->tag[n];
+		jumps->host2[m] = jumps->host[n];
+	}
+	jumps->tag[n] = -gva;
+	jumps->host[n] = (uint64_t)host;
+	table_remember_page(t, gva, global);
+}
+
+void table_remember_page(struct jit_table *t, uint64_t gva, bool global)
+{
+	unsigned n = page_hash(gva);
+
+	t->jump_pages[n / 64] |= UINT64_C(1) << n % 64;
 	t->local_jumps |= !global;
 }
+
+/* ---- Flushes ---- */
 
 static void clear_logged(struct jit_table *t, struct jit_log *log)
 {
@@ -145,35 +299,129 @@ static void clear_logged(struct jit_table *t, struct jit_log *log)
 	log->count = 0;
 }
 
+static void flush_table(struct jit_table *t)
+{
+	clear_logged(t, &t->local);
+	clear_logged(t, &t->global);
+	forget_jumps(t);
+}
+
+static void flush_space(struct jit_space *space)
+{
+	flush_table(&space->user);
+	flush_table(&space->ac);
+}
+
 void tables_flush(struct jit *j)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++) {
-		clear_logged(&j->table[set], &j->table[set].local);
-		clear_logged(&j->table[set], &j->table[set].global);
-		forget_jumps(&j->table[set]);
-	}
+	flush_table(&j->supervisor);
+	for (unsigned k = 0; k < j->spaces; k++)
+		flush_space(&j->space[k]);
+	j->log_full = false;
 	j->count.flushes++;
 }
 
-void tables_flush_local(struct jit *j)
+void tables_forget_jumps(struct jit *j)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++) {
-		clear_logged(&j->table[set], &j->table[set].local);
-		if (j->table[set].local_jumps)
-			forget_jumps(&j->table[set]);
+	forget_jumps(&j->supervisor);
+	for (unsigned k = 0; k < j->spaces; k++) {
+		forget_jumps(&j->space[k].user);
+		forget_jumps(&j->space[k].ac);
 	}
 }
 
 /* The log keeps the index; clearing an entry twice does no harm. */
-void tables_flush_page(struct jit *j, uint64_t gva)
+static void flush_range(struct jit_table *t, uint64_t gva, uint64_t bytes)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++) {
-		uint64_t *entries = (uint64_t *)j->table[set].base;
+	uint64_t *entries = (uint64_t *)t->base;
+	uint64_t pages = bytes >> PAGE_SHIFT;
 
-		entries[index_of(gva, false)] = 0;
-		entries[index_of(gva, true)] = 0;
-		if (j->table[set].jump_pages & page_bit(gva))
-			forget_jumps(&j->table[set]);
+	for (uint64_t k = 0; k < pages; k++) {
+		entries[index_of(gva, false) + k] = 0;
+		entries[index_of(gva, true) + k] = 0;
+	}
+	if (pages > 1 || may_have_jumps(t, gva))
+		forget_jumps_to(t, gva, bytes);
+}
+
+static bool has_global(const struct jit_space *space)
+{
+	return space->user.global.count || space->ac.global.count;
+}
+
+/* Ranges as wide as a gigabyte page are not worth going through. */
+#define WIDEST_RANGE (UINT64_C(4) << 20)
+
+static void flush_range_everywhere(struct jit *j, uint64_t gva, uint64_t bytes)
+{
+	if (bytes > WIDEST_RANGE) {
+		tables_flush(j);
+		return;
+	}
+	flush_range(&j->supervisor, gva, bytes);
+	for (unsigned k = 0; k < j->spaces; k++) {
+		struct jit_space *space = &j->space[k];
+
+		if (space != j->now && !has_global(space))
+			continue;
+		flush_range(&space->user, gva, bytes);
+		flush_range(&space->ac, gva, bytes);
+	}
+}
+
+/* ---- Address spaces ---- */
+
+/* The space of a PCID, else one that is free or was not used for the longest time. */
+static struct jit_space *choose_space(struct jit *j, uint16_t pcid)
+{
+	struct jit_space *best = &j->space[0];
+
+	for (unsigned k = 0; k < j->spaces; k++) {
+		struct jit_space *space = &j->space[k];
+
+		if (space->in_use && space->pcid == pcid)
+			return space;
+		if (space->last_use < best->last_use)
+			best = space;
+	}
+	return best;
+}
+
+static void flush_local_entries(struct jit_table *t)
+{
+	clear_logged(t, &t->local);
+	if (t->local_jumps)
+		forget_jumps(t);
+}
+
+static void switch_space(struct jit *j, uint16_t pcid, bool keep)
+{
+	struct jit_space *to = choose_space(j, pcid);
+
+	if (!keep || !to->in_use || to->pcid != pcid)
+		flush_space(to);
+	to->pcid = pcid;
+	to->in_use = true;
+	to->last_use = ++j->clock;
+	j->now = to;
+	flush_local_entries(&j->supervisor);
+}
+
+void tables_on_flush(struct x86_cpu *c, const struct tlb_flush *f)
+{
+	struct jit *j = c->engine;
+
+	j->last_exit = NULL;
+	switch (f->kind) {
+	case TLB_FLUSH_ALL:
+		tables_flush(j);
+		break;
+	case TLB_FLUSH_RANGE:
+		flush_range_everywhere(j, f->gva, f->bytes);
+		break;
+	case TLB_SWITCH:
+		switch_space(j, f->pcid, f->keep);
+		break;
 	}
 }
 
@@ -191,26 +439,79 @@ static int map_table(struct jit_table *t, int state_fd, struct lm_err *err)
 	if (mmap(t->base - 4096, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, state_fd,
 		 0) == MAP_FAILED)
 		return lm_err_errno(err, -errno, "cannot map the state of translated code");
+	t->jump_count = JIT_JUMP_ENTRIES;
 	forget_jumps(t);
 	return 0;
 }
 
+/* All vCPUs together may reserve two thirds of 128 TiB. */
+static unsigned affordable_spaces(const struct jit *j)
+{
+	unsigned tables = 80 / LM_MAX(j->c->sys->cpu_count, 1u);
+	unsigned spaces = tables > 3 ? (tables - 1) / 2 : 1;
+
+	return LM_MIN(spaces, JIT_SPACES);
+}
+
+static int map_write_entries(struct jit *j, struct lm_err *err)
+{
+	uint64_t bytes = j->c->sys->ram->code.frames * sizeof(*j->write_entry);
+
+	j->write_entry = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (j->write_entry != MAP_FAILED)
+		return 0;
+	j->write_entry = NULL;
+	return lm_err_errno(err, -errno, "no memory for the map of written pages");
+}
+
+static int map_tables(struct jit *j, int state_fd, struct lm_err *err)
+{
+	int rc = map_write_entries(j, err);
+
+	if (!rc)
+		rc = map_table(&j->supervisor, state_fd, err);
+
+	while (!rc && j->spaces < affordable_spaces(j)) {
+		struct jit_space *space = &j->space[j->spaces];
+
+		rc = map_table(&space->user, state_fd, err);
+		if (!rc)
+			rc = map_table(&space->ac, state_fd, err);
+		if (!rc)
+			j->spaces++;
+	}
+	return rc;
+}
+
 int tables_init(struct jit *j, struct lm_err *err)
 {
-	int fd = memfd_create("lamina-jit-state", MFD_CLOEXEC), rc = 0;
+	int fd = memfd_create("lamina-jit-state", MFD_CLOEXEC), rc;
 
 	if (fd < 0 || ftruncate(fd, 4096) < 0)
 		return lm_err_errno(err, -errno, "cannot create the state of translated code");
-	for (unsigned set = 0; !rc && set < TLB_SETS; set++)
-		rc = map_table(&j->table[set], fd, err);
+	rc = map_tables(j, fd, err);
 	close(fd);
-	j->js = rc < 0 ? NULL : (struct jit_state *)(j->table[0].base - 4096);
-	return rc;
+	if (rc < 0)
+		return rc;
+	j->js = (struct jit_state *)(j->supervisor.base - 4096);
+	j->now = &j->space[0];
+	return 0;
+}
+
+static void unmap_table(struct jit_table *t)
+{
+	if (t->base)
+		munmap(t->base - JIT_BELOW, JIT_TABLE_BYTES + JIT_BELOW);
 }
 
 void tables_fini(struct jit *j)
 {
-	for (unsigned set = 0; set < TLB_SETS; set++)
-		if (j->table[set].base)
-			munmap(j->table[set].base - JIT_BELOW, JIT_TABLE_BYTES + JIT_BELOW);
+	if (j->write_entry)
+		munmap(j->write_entry, j->c->sys->ram->code.frames * sizeof(*j->write_entry));
+	unmap_table(&j->supervisor);
+	for (unsigned k = 0; k < JIT_SPACES; k++) {
+		unmap_table(&j->space[k].user);
+		unmap_table(&j->space[k].ac);
+	}
 }

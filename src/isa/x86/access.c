@@ -432,7 +432,8 @@ static unsigned block_alignment(unsigned len)
 	}
 }
 
-void lin_probe_aligned(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_access access)
+/* Everything that could stop a block access. */
+static void probe_aligned(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_access access)
 {
 	if (c->access_checks)
 		check_alignment(c, set_of(c), gva, block_alignment(len));
@@ -443,7 +444,7 @@ static void check_block(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_acc
 {
 	if (LM_LIKELY(!c->access_checks && within_page(gva, len)))
 		return;
-	lin_probe_aligned(c, gva, len, access);
+	probe_aligned(c, gva, len, access);
 	if (c->access_checks)
 		debug_data_access(c, gva, len, access);
 }

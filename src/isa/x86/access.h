@@ -47,16 +47,14 @@ void lin_read_block(struct x86_cpu *c, gva_t gva, void *buf, unsigned len);
 void lin_write_block(struct x86_cpu *c, gva_t gva, const void *buf, unsigned len);
 
 /*
- * Elements of gathers and masked moves: no #AC (SDM vol. 2 tables 2-21 and 2-26). The write must
- * follow a lin_probe of the same bytes.
+ * Elements of gathers, masked moves and half precision vectors: no #AC (SDM vol. 2 tables 2-21 and
+ * 2-26). The write must follow a lin_probe of the same bytes.
  */
 uint64_t lin_read_element(struct x86_cpu *c, gva_t gva, unsigned size);
 void lin_write_element(struct x86_cpu *c, gva_t gva, uint64_t value, unsigned size);
 
 /* Checks that [gva, gva + len) can be accessed so, and nothing else. */
 void lin_probe(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_access access);
-/* The same and its alignment: everything that could stop a block access. */
-void lin_probe_aligned(struct x86_cpu *c, gva_t gva, unsigned len, enum mem_access access);
 
 /* The host address of a RAM page piece for block moves within one page, or NULL (MMIO, checks on). */
 uint8_t *lin_host(struct x86_cpu *c, gva_t gva, enum mem_access access);

@@ -12,6 +12,7 @@
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "event/loop.h"
 #include "isa/x86/decode.h"
@@ -53,6 +54,13 @@ struct x86_counters {
 		pauses;
 };
 
+/* What a translating engine tells about its code; all NULL: nothing. */
+struct x86_listing {
+	FILE *blocks;    /* listings of the blocks with the instruction at ... */
+	uint64_t block;  /* ... this guest-virtual address */
+	FILE *perf_map;  /* in the format of perf's /tmp/perf-PID.map */
+};
+
 /* What all vCPUs of one machine share. Filled by the machine before the first run. */
 struct x86_system {
 	struct ram *ram;
@@ -63,6 +71,7 @@ struct x86_system {
 	struct x86_cpu *cpu[X86_MAX_CPUS];
 	unsigned cpu_count;
 	const struct x86_trace *trace;       /* NULL: off */
+	struct x86_listing listing;
 	pthread_mutex_t split_lock;          /* for locked accesses no host atomic can do */
 	/* The PIC: returns the vector for an ExtINT acknowledge. Takes the device lock itself. */
 	int (*pic_ack)(void *opaque);
@@ -92,6 +101,12 @@ struct fetch_window {
 	uint64_t page;         /* gva of the page, or FETCH_NONE */
 	uint64_t gpa;          /* of the page */
 	const uint8_t *hva;    /* NULL: not RAM */
+};
+
+/* Which addresses were translated by pages larger than 4 KiB. */
+struct x86_large_pages {
+	uint64_t low, high; /* low > high: none */
+	uint64_t bytes;     /* the largest of them */
 };
 
 struct x86_cpu {
@@ -139,9 +154,9 @@ struct x86_cpu {
 	void *vcpu;                  /* the machine's own */
 
 	struct x86_tlb tlb_set[TLB_SETS];
-	/* How often what was flushed: everything; all but global pages; one page (and its gva). */
-	uint64_t full_flushes, local_flushes, page_flushes, flushed_page;
-	uint64_t large_low, large_high; /* gvas that large pages were used for since the flush */
+	struct x86_large_pages large[2]; /* used since the last full flush, by bit 63 of the address */
+	/* An engine with translations of its own learns what becomes stale; on the vCPU's thread. */
+	void (*on_flush)(struct x86_cpu *c, const struct tlb_flush *f);
 };
 
 /* Power-on (INIT = false) or INIT reset (SDM vol. 3A table 9-1). */
@@ -190,6 +205,13 @@ static inline bool x86_long_mode(const struct x86_cpu *c)
 static inline bool x86_canonical(uint64_t linear)
 {
 	return (uint64_t)((int64_t)(linear << 16) >> 16) == linear;
+}
+
+/* True when gpa is in this vCPU's enabled xAPIC page. */
+static inline bool lapic_owns(const struct x86_cpu *c, gpa_t gpa)
+{
+	return (c->s.apic_base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE &&
+	       (gpa.v & ~PAGE_MASK) == (c->s.apic_base & ~PAGE_MASK);
 }
 
 static inline bool x86_v86(const struct x86_cpu *c)

@@ -533,12 +533,6 @@ static bool write_register(struct x86_cpu *c, uint32_t reg, uint32_t value)
 
 /* ---- The xAPIC page ---- */
 
-bool lapic_owns(const struct x86_cpu *c, gpa_t gpa)
-{
-	return (c->s.apic_base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE &&
-	       align_down(gpa.v, PAGE_SIZE) == (c->s.apic_base & ~PAGE_MASK);
-}
-
 uint32_t lapic_mmio_read(struct x86_cpu *c, uint32_t offset)
 {
 	uint32_t reg = offset & ~0xfu;

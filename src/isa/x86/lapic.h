@@ -45,8 +45,6 @@ void lapic_load(struct x86_cpu *c);
 /* The 4 KiB register page; offset within it. */
 uint32_t lapic_mmio_read(struct x86_cpu *c, uint32_t offset);
 void lapic_mmio_write(struct x86_cpu *c, uint32_t offset, uint32_t value);
-/* True when gpa is in this vCPU's enabled xAPIC page. */
-bool lapic_owns(const struct x86_cpu *c, gpa_t gpa);
 
 /* x2APIC MSRs 0x800-0x8ff; false: raise #GP(0). */
 bool lapic_msr_read(struct x86_cpu *c, uint32_t msr, uint64_t *value);

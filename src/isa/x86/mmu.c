@@ -272,20 +272,22 @@ bool mmu_walk(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set
 
 /* ---- The TLB ---- */
 
-static void note_large_page(struct x86_cpu *c, gva_t gva, uint64_t page_bytes)
+void mmu_note_large_page(struct x86_cpu *c, gva_t gva, uint64_t page_bytes)
 {
+	struct x86_large_pages *large = &c->large[gva.v >> 63];
+
 	if (page_bytes == PAGE_SIZE)
 		return;
-	c->large_low = LM_MIN(c->large_low, align_down(gva.v, page_bytes));
-	c->large_high = LM_MAX(c->large_high, gva.v | (page_bytes - 1));
+	large->low = LM_MIN(large->low, align_down(gva.v, page_bytes));
+	large->high = LM_MAX(large->high, gva.v | (page_bytes - 1));
+	large->bytes = LM_MAX(large->bytes, page_bytes);
 }
 
-static bool writes_need_no_walk(const struct x86_cpu *c, const struct page_walk *walk,
-				unsigned set)
+bool mmu_writes_directly(const struct x86_cpu *c, const struct page_walk *walk, unsigned set)
 {
-	if (!walk->dirty || code_map_has(&c->sys->ram->code, walk->gpa))
+	if (!walk->dirty || !(walk->writable || (set != TLB_USER && !(c->s.cr0 & CR0_WP))))
 		return false;
-	return walk->writable || (set != TLB_USER && !(c->s.cr0 & CR0_WP));
+	return code_map_allow_shortcut(&c->sys->ram->code, walk->gpa);
 }
 
 static void fill(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set,
@@ -304,7 +306,9 @@ static void fill(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned 
 		return;
 	}
 	e->read_tag = tag;
-	e->write_tag = writes_need_no_walk(c, walk, set) ? tag : TLB_NO_TAG;
+	e->write_tag = mmu_writes_directly(c, walk, set) ? tag : TLB_NO_TAG;
+	if (e->write_tag == tag && !code_map_keep_shortcut(&c->sys->ram->code, walk->gpa))
+		e->write_tag = TLB_NO_TAG;
 }
 
 static void translate_unpaged(gva_t gva, struct page_walk *walk)
@@ -355,7 +359,7 @@ uint8_t *mmu_translate(struct x86_cpu *c, gva_t gva, enum mem_access access, uns
 		return NULL;
 	if (access == ACCESS_WRITE)
 		code_map_note(&c->sys->ram->code, walk.gpa, 1);
-	note_large_page(c, gva, walk.page_bytes);
+	mmu_note_large_page(c, gva, walk.page_bytes);
 	if (!c->access_checks || access == ACCESS_EXEC)
 		fill(c, gva, access, set, &walk, page);
 	return page + (gva.v & PAGE_MASK);
@@ -372,43 +376,55 @@ static void flush_set(struct x86_tlb *tlb)
 			TLB_NO_TAG;
 }
 
-static void drop_entries(struct x86_cpu *c)
+void mmu_drop_tlb(struct x86_cpu *c)
 {
 	for (unsigned set = 0; set < TLB_SETS; set++)
 		flush_set(&c->tlb_set[set]);
 	c->fetch.page = FETCH_NONE;
 }
 
+static void tell_engine(struct x86_cpu *c, const struct tlb_flush *f)
+{
+	if (c->on_flush)
+		c->on_flush(c, f);
+}
+
 void mmu_flush_all(struct x86_cpu *c)
 {
-	c->full_flushes++;
-	drop_entries(c);
-	c->large_low = UINT64_MAX;
-	c->large_high = 0;
+	mmu_drop_tlb(c);
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(c->large); k++)
+		c->large[k] = (struct x86_large_pages){ UINT64_MAX, 0, 0 };
+	tell_engine(c, &(struct tlb_flush){ .kind = TLB_FLUSH_ALL });
 }
 
 void mmu_flush_page(struct x86_cpu *c, gva_t gva)
 {
-	c->page_flushes++;
-	c->flushed_page = gva.v;
-	if (gva.v >= c->large_low && gva.v <= c->large_high) {
-		mmu_flush_all(c);
-		return;
-	}
+	const struct x86_large_pages *large = &c->large[gva.v >> 63];
+	uint64_t bytes = PAGE_SIZE;
+
+	if (gva.v >= large->low && gva.v <= large->high)
+		bytes = large->bytes;
+	if (bytes > PAGE_SIZE)
+		mmu_drop_tlb(c);
 	for (unsigned set = 0; set < TLB_SETS; set++) {
 		struct tlb_entry *e = tlb_slot(&c->tlb_set[set], gva.v);
 
 		e->read_tag = e->write_tag = e->exec_tag = TLB_NO_TAG;
 	}
 	c->fetch.page = FETCH_NONE;
+	tell_engine(c, &(struct tlb_flush){
+		.kind = TLB_FLUSH_RANGE, .gva = align_down(gva.v, bytes), .bytes = bytes });
 }
 
+/* These entries carry neither PCIDs nor G: all must go. */
 void mmu_cr3_changed(struct x86_cpu *c, bool keep)
 {
-	(void)keep; /* entries carry no PCID: translations of another one must go in any case */
-	/* This TLB does not know global entries, but the translator's tables do. */
-	c->local_flushes++;
-	drop_entries(c);
+	mmu_drop_tlb(c);
+	tell_engine(c, &(struct tlb_flush){
+		.kind = TLB_SWITCH,
+		.pcid = c->s.cr4 & CR4_PCIDE ? (uint16_t)(c->s.cr3 & CR3_PCID) : 0,
+		.keep = keep,
+	});
 }
 
 /* SDM vol. 3A §4.4.1: bits 1-2, 5-8 and those above MAXPHYADDR are reserved. */

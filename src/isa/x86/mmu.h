@@ -26,6 +26,18 @@ bool mmu_walk(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set
 uint8_t *mmu_translate(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set,
 		       gpa_t *gpa);
 
+/* To be told of each page that an engine puts into tables of its own; page_bytes as in page_walk. */
+void mmu_note_large_page(struct x86_cpu *c, gva_t gva, uint64_t page_bytes);
+
+/*
+ * Whether writes to the page need not come by mmu_translate, where A and D bits, write protection and
+ * code pages are looked after. Who makes a shortcut asks code_map_keep_shortcut when it is made.
+ */
+bool mmu_writes_directly(const struct x86_cpu *c, const struct page_walk *walk, unsigned set);
+
+/* The TLB alone: nothing is stale for the guest, and engines are not told. */
+void mmu_drop_tlb(struct x86_cpu *c);
+
 void mmu_flush_all(struct x86_cpu *c);
 void mmu_flush_page(struct x86_cpu *c, gva_t gva);
 

@@ -108,6 +108,24 @@ static inline gva_t table_gva(const struct x86_cpu *c, uint64_t base, uint64_t o
 	return GVA(x86_long_mode(c) ? at : (uint32_t)at);
 }
 
+static inline struct x86_segment seg_flat(uint16_t selector, unsigned dpl, uint16_t attr)
+{
+	return (struct x86_segment){
+		.selector = selector,
+		.limit = 0xffffffff,
+		.attr = (uint16_t)(attr | SEG_P | SEG_S | SEG_G | SEG_ACCESSED | dpl << SEG_DPL_SHIFT),
+	};
+}
+
+/* CS and SS as SYSCALL, SYSENTER and their returns load them: no descriptor is read. */
+static inline void seg_load_flat(struct x86_cpu *c, unsigned cs, unsigned ss, unsigned cpl,
+				 bool to_64bit)
+{
+	c->s.seg[CS] = seg_flat(SEL_WITH_RPL(cs, cpl), cpl,
+				SEG_CODE | SEG_READABLE | (to_64bit ? SEG_L : SEG_DB));
+	c->s.seg[SS] = seg_flat(SEL_WITH_RPL(ss, cpl), cpl, SEG_WRITABLE | SEG_DB);
+}
+
 /* Reads the descriptor a selector names; false when it lies outside the GDT or LDT. */
 bool desc_read(struct x86_cpu *c, uint16_t selector, struct x86_desc *d);
 /* Long mode: reads the second half of a 16-byte system descriptor; false: outside, or malformed. */

@@ -89,6 +89,9 @@ struct x86_table_reg {
 #define CR0_CD         UINT64_C(0x40000000)
 #define CR0_PG         UINT64_C(0x80000000)
 
+#define CR3_PCID       UINT64_C(0xfff)      /* with CR4.PCIDE */
+#define CR3_NOFLUSH    (UINT64_C(1) << 63) /* with CR4.PCIDE */
+
 /* CR4. */
 #define CR4_VME        UINT64_C(0x00000001)
 #define CR4_PVI        UINT64_C(0x00000002)

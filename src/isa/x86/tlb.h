@@ -8,6 +8,7 @@
 #ifndef LM_ISA_X86_TLB_H
 #define LM_ISA_X86_TLB_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "mem/addr.h"
@@ -27,6 +28,20 @@ struct tlb_entry {
 struct x86_tlb {
 	uint64_t generation; /* 0 to 0xffe */
 	struct tlb_entry entry[TLB_ENTRIES];
+};
+
+/* What a flush takes away (SDM vol. 3A §4.10.4). */
+enum tlb_flush_kind {
+	TLB_FLUSH_ALL,
+	TLB_FLUSH_RANGE,  /* the pages of [gva, gva + bytes) in the current address space, and global ones */
+	TLB_SWITCH,       /* CR3 was loaded: another address space, or the same without its old entries */
+};
+
+struct tlb_flush {
+	enum tlb_flush_kind kind;
+	uint64_t gva, bytes; /* TLB_FLUSH_RANGE */
+	uint16_t pcid;       /* TLB_SWITCH: of the new space; 0 without PCIDs */
+	bool keep;           /* TLB_SWITCH: what was known about it stays valid */
 };
 
 static inline struct tlb_entry *tlb_slot(struct x86_tlb *tlb, uint64_t gva)

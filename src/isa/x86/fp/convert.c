@@ -39,13 +39,15 @@ f32_bits fp_f16_to_f32(struct fp_env *env, f16_bits a)
 
 f16_bits fp_f32_to_f16(struct fp_env *env, f32_bits a, enum fp_rounding mode)
 {
+	struct fp_parts p = fp_unpack_operand(env, &fp_f32, a);
 	struct fp_env local = *env;
 
 	local.rounding = mode;
 	local.ftz = false;
-	f16_bits half =
-	    (f16_bits)convert(&local, &fp_f16, fp_unpack_operand(env, &fp_f32, a), FP_DENORMAL);
+	f16_bits half = (f16_bits)convert(&local, &fp_f16, p, FP_DENORMAL);
 	fp_raise(env, local.flags);
+	/* Vol. 2 VCVTPS2PH: DE, UE and PE. Without the last an unmasked underflow could be exact. */
+	fp_raise(env, p.denormal ? FP_INEXACT : 0);
 	return half;
 }
 

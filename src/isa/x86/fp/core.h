@@ -126,12 +126,14 @@ static inline struct f80 fp_pack_f80(struct fp_env *env, struct fp_parts p)
 	return fp_f80_from_raw(fp_round_pack(env, &fp_f80, &p));
 }
 
-/* For an operand that is the result as it stands: where it is tiny, that is no underflow. */
-static inline struct f80 fp_pack_f80_operand(struct fp_parts p)
+/* An operand that is the result as it stands: nothing was computed, hence a denormal is no
+ * underflow, masked or not. */
+static inline struct f80 fp_pack_operand(struct fp_env *env, struct fp_parts p)
 {
-	struct fp_env env = {.masks = FP_ALL_FLAGS, .precision = 64};
+	struct fp_env quiet = {.masks = FP_ALL_FLAGS};
 
-	return fp_pack_f80(&env, p);
+	env->rounded_up = false;
+	return fp_pack_f80(&quiet, p);
 }
 
 /* If an operand is a NaN or an unsupported encoding: raise what it raises, store the operation's

@@ -65,3 +65,12 @@ struct f80 wide_to_f80(struct fp_env *env, struct fp_parts a)
 {
 	return fp_pack_f80(env, wide_above(a));
 }
+
+struct f80 wide_to_f80_unmoved(struct fp_env *env, struct fp_parts a)
+{
+	struct f80 result = fp_pack_f80(env, a);
+	bool denormal = fp_f80_classify(result) == FP_CLASS_DENORMAL;
+
+	fp_raise(env, denormal ? FP_INEXACT | FP_UNDERFLOW : FP_INEXACT);
+	return result;
+}

@@ -35,7 +35,16 @@ static inline struct fp_parts wide_above(struct fp_parts a)
 	return a;
 }
 
+/* The same for a value short of |a|. */
+static inline struct fp_parts wide_below(struct fp_parts a)
+{
+	return wide_above(fp_normalize(a.sign, a.exp, a.sig - 1));
+}
+
 /* Rounds the result of a transcendental function to an f80; it is inexact by nature. */
 struct f80 wide_to_f80(struct fp_env *env, struct fp_parts a);
+/* The same for a value that CPUs deliver as it is, if it fits, but report as inexact, and so a
+ * denormal one as an underflow. */
+struct f80 wide_to_f80_unmoved(struct fp_env *env, struct fp_parts a);
 
 #endif

@@ -127,17 +127,17 @@ static struct f80 exact_log(struct fp_env *env, struct fp_parts y, struct fp_par
 	return fp_pack_f80(env, fp_mul(env, &y, &log));
 }
 
-/* CPUs report even the product with an exact logarithm as inexact, and so a denormal one as an
- * underflow. */
+/* CPUs report even the product with an exact logarithm as inexact. For Intel's a negative one falls
+ * short of it, as directed rounding shows. */
 static struct f80 power_of_two_log(struct fp_env *env, struct fp_parts y, int32_t k, bool denormal)
 {
-	struct f80 product = exact_log(env, y, wide_from_int(k), denormal);
+	struct fp_parts log = wide_from_int(k);
 
-	if (k != 0 && y.kind == FP_KIND_FINITE)
-		fp_raise(env, fp_f80_classify(product) == FP_CLASS_DENORMAL
-				  ? FP_INEXACT | FP_UNDERFLOW
-				  : FP_INEXACT);
-	return product;
+	if (k == 0 || y.kind != FP_KIND_FINITE)
+		return exact_log(env, y, log, denormal);
+	fp_raise_denormal(env, denormal);
+	struct fp_parts product = fp_mul(env, &y, &log);
+	return k < 0 ? wide_to_f80(env, wide_below(product)) : wide_to_f80_unmoved(env, product);
 }
 
 static struct f80 y_times_log2(struct fp_env *env, struct fp_parts y, struct fp_parts log,

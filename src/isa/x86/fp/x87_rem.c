@@ -80,9 +80,7 @@ struct fp_rem fp_f80_rem(struct fp_env *env, struct f80 a, struct f80 b, enum fp
 	struct fp_parts y = fp_unpack(&fp_f80, fp_f80_raw(b));
 	struct fp_parts r = remainder_of(env, x, y, kind, &out);
 
-	if (y.kind == FP_KIND_INF && r.kind == FP_KIND_FINITE)
-		out.value = fp_pack_f80_operand(r);
-	else
-		out.value = fp_pack_f80(env, r);
+	/* Tables of vol. 2 FPREM, FPREM1: by an infinity the result is ST(0). */
+	out.value = y.kind == FP_KIND_INF ? fp_pack_operand(env, r) : fp_pack_f80(env, r);
 	return out;
 }

@@ -39,9 +39,8 @@ struct f80 fp_f80_scale(struct fp_env *env, struct f80 a, struct f80 b)
 
 	if (!fp_nan_result(env, &fp_f80, &x, &y, &result))
 		result = scale(env, x, y);
-	if (y.kind == FP_KIND_ZERO && result.kind == FP_KIND_FINITE)
-		return fp_pack_f80_operand(result);
-	return fp_pack_f80(env, result);
+	/* By zero even a denormal stays as it is. */
+	return y.kind == FP_KIND_ZERO ? fp_pack_operand(env, result) : fp_pack_f80(env, result);
 }
 
 /* ---- FXTRACT ---- */

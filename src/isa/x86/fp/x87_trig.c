@@ -84,6 +84,18 @@ static struct fp_parts tangent_of(struct reduced x)
 
 /* ---- FSIN, FCOS, FSINCOS, FPTAN ---- */
 
+/* Below 2^-68 Intel CPUs deliver the operand as its sine and tangent, and 1 as the cosine, however
+ * they are told to round: the smallest normal number does not underflow. */
+#define TINY_ANGLE_EXP (-68)
+
+/* Rounds a function of x, of which `limit` is the value as x goes to zero. */
+static struct f80 round_function(struct fp_env *env, const struct fp_parts *x,
+				 struct fp_parts limit, struct fp_parts value)
+{
+	fp_raise_denormal(env, x->denormal);
+	return x->exp < TINY_ANGLE_EXP ? wide_to_f80_unmoved(env, limit) : wide_to_f80(env, value);
+}
+
 /* The operands that need no series: true with *result set, or with *out_of_range. */
 static bool trig_special(struct fp_env *env, struct fp_parts x, struct fp_parts at_zero,
 			 struct f80 *result, bool *out_of_range)
@@ -111,8 +123,7 @@ bool fp_f80_fsin(struct fp_env *env, struct f80 a, struct f80 *sin)
 
 	if (trig_special(env, x, x, sin, &out_of_range))
 		return !out_of_range;
-	fp_raise_denormal(env, x.denormal);
-	*sin = wide_to_f80(env, sine_of(reduce(x), 0));
+	*sin = round_function(env, &x, x, sine_of(reduce(x), 0));
 	return true;
 }
 
@@ -123,8 +134,7 @@ bool fp_f80_fcos(struct fp_env *env, struct f80 a, struct f80 *cos)
 
 	if (trig_special(env, x, wide_from_int(1), cos, &out_of_range))
 		return !out_of_range;
-	fp_raise_denormal(env, x.denormal);
-	*cos = wide_to_f80(env, sine_of(reduce(x), 1));
+	*cos = round_function(env, &x, wide_from_int(1), sine_of(reduce(x), 1));
 	return true;
 }
 
@@ -140,8 +150,7 @@ bool fp_f80_fptan(struct fp_env *env, struct f80 a, struct f80 *tan)
 
 	if (trig_special(env, x, x, tan, &out_of_range))
 		return !out_of_range;
-	fp_raise_denormal(env, x.denormal);
-	*tan = wide_to_f80(env, tangent_of(reduce(x)));
+	*tan = round_function(env, &x, x, tangent_of(reduce(x)));
 	return true;
 }
 
@@ -221,6 +230,17 @@ static struct fp_parts special_angle(const struct fp_parts *y, const struct fp_p
 	return pi;
 }
 
+/* y / x for finite x > 0 where it is representable, but for its exponent, and so small that Intel
+ * CPUs deliver it as its arctangent. The quotient of two 64-bit significands, unless it ends within
+ * 64 bits, has a one among the 64 bits that follow. */
+static bool tiny_exact_quotient(struct fp_parts y, struct fp_parts x, struct fp_parts *quotient)
+{
+	if (x.sign || y.exp - x.exp > -40)
+		return false;
+	*quotient = wide_div(y, x);
+	return quotient->exp < -40 && (uint64_t)quotient->sig == 0;
+}
+
 struct f80 fp_f80_fpatan(struct fp_env *env, struct f80 y_bits, struct f80 x_bits)
 {
 	struct fp_parts x = fp_unpack(&fp_f80, fp_f80_raw(x_bits)), angle;
@@ -232,8 +252,10 @@ struct f80 fp_f80_fpatan(struct fp_env *env, struct f80 y_bits, struct f80 x_bit
 	bool vanishes = y.kind == FP_KIND_ZERO || (x.kind == FP_KIND_INF && y.kind != FP_KIND_INF);
 	if (vanishes && !x.sign)
 		return fp_pack_f80(env, fp_zero(y.sign));
-	angle = x.kind == FP_KIND_FINITE && y.kind == FP_KIND_FINITE ? angle_of(y, x)
-								     : special_angle(&y, &x);
+	bool finite = x.kind == FP_KIND_FINITE && y.kind == FP_KIND_FINITE;
+	if (finite && tiny_exact_quotient(y, x, &angle))
+		return wide_to_f80_unmoved(env, angle);
+	angle = finite ? angle_of(y, x) : special_angle(&y, &x);
 	angle.sign = y.sign;
 	return wide_to_f80(env, angle);
 }

@@ -12,8 +12,6 @@
 #define CR0_DEFINED                                                                                \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
 	 CR0_PG)
-#define CR3_NOFLUSH  (UINT64_C(1) << 63)
-#define CR3_PCID     UINT64_C(0xfff)
 #define CR4_PAGING   (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
 #define CR0_PAGING   (CR0_PG | CR0_WP | CR0_PE)
 #define CR8_RESERVED (~UINT64_C(0xf))

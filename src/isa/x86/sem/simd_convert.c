@@ -51,36 +51,53 @@ void simd_cvtsd2ss(struct x86_cpu *c, const struct insn *i)
 	vec_write(c, i, &v);
 }
 
+static bool is_m64(const struct operand *op)
+{
+	return op->kind == OPK_MEM && op->size == 8;
+}
+
+/* VCVTPH2PS and VCVTPS2PH do not report #AC (SDM vol. 2 tables of exceptions, type 11). */
 void simd_vcvtph2ps(struct x86_cpu *c, const struct insn *i)
 {
 	struct fp_env env = fp_env_from_mxcsr(c->s.mxcsr);
-	union x86_vec v, r = { 0 };
+	union x86_vec v = { 0 }, r = { 0 };
 
-	vec_read(c, i, 1, &v);
+	if (is_m64(&i->op[1]))
+		v.q[0] = lin_read_element(c, mem_operand(c, i, 8, ACCESS_READ), 8);
+	else
+		vec_read(c, i, 1, &v);
 	for (unsigned k = 0; k < i->vlen / 4u; k++)
 		r.d[k] = fp_f16_to_f32(&env, v.w[k]);
 	simd_fp_finish(c, &env);
 	vec_write(c, i, &r);
 }
 
-/* VCVTPS2PH: the destination, of half the source's width, may be memory. */
+static void store_halves(struct x86_cpu *c, const struct insn *i, const union x86_vec *v)
+{
+	gva_t gva = mem_operand(c, i, i->op[0].size, ACCESS_WRITE);
+
+	if (is_m64(&i->op[0])) {
+		lin_probe(c, gva, 8, ACCESS_WRITE);
+		lin_write_element(c, gva, v->q[0], 8);
+	} else {
+		vec_store(c, gva, v, i->op[0].size);
+	}
+}
+
+/* VCVTPS2PH: the destination, of half the source's width, may be memory. Intel CPUs look at it only
+ * after the conversion: #XM goes before its faults, and MXCSR has the flags when it faults. */
 void simd_vcvtps2ph(struct x86_cpu *c, const struct insn *i)
 {
 	struct fp_env env = fp_env_from_mxcsr(c->s.mxcsr);
 	enum fp_rounding mode = i->imm & 4 ? env.rounding : i->imm & 3;
 	union x86_vec v, r = { 0 };
-	gva_t gva = { 0 };
 
 	vec_read(c, i, 1, &v);
 	for (unsigned k = 0; k < i->vlen / 4u; k++)
 		r.w[k] = fp_f32_to_f16(&env, v.d[k], mode);
-	if (i->op[0].kind == OPK_MEM) {
-		gva = mem_operand(c, i, i->op[0].size, ACCESS_WRITE);
-		lin_probe_aligned(c, gva, i->op[0].size, ACCESS_WRITE);
-	}
 	simd_fp_finish(c, &env);
 	if (i->op[0].kind == OPK_MEM)
-		vec_store(c, gva, &r, i->op[0].size);
+		store_halves(c, i, &r);
 	else
 		vec_write(c, i, &r);
 }

@@ -10,22 +10,6 @@
 /* RFLAGS bits that SYSRET takes from R11. */
 #define SYSRET_FLAGS UINT64_C(0x3c7fd7)
 
-static struct x86_segment flat_segment(uint16_t selector, unsigned dpl, uint16_t attr)
-{
-	return (struct x86_segment){
-		.selector = selector,
-		.limit = 0xffffffff,
-		.attr = (uint16_t)(attr | SEG_P | SEG_S | SEG_G | SEG_ACCESSED | dpl << SEG_DPL_SHIFT),
-	};
-}
-
-static void load_flat(struct x86_cpu *c, unsigned cs, unsigned ss, unsigned cpl, bool to_64bit)
-{
-	c->s.seg[CS] = flat_segment(SEL_WITH_RPL(cs, cpl), cpl,
-				    SEG_CODE | SEG_READABLE | (to_64bit ? SEG_L : SEG_DB));
-	c->s.seg[SS] = flat_segment(SEL_WITH_RPL(ss, cpl), cpl, SEG_WRITABLE | SEG_DB);
-}
-
 /* The single-step trap follows the TF that these instructions leave behind. */
 static void retarget_single_step(struct x86_cpu *c)
 {
@@ -50,7 +34,7 @@ void sc_syscall(struct x86_cpu *c, const struct insn *i)
 	c->s.gpr[RCX] = c->next_rip;
 	c->s.gpr[R11] = flags_get(c) & ~(uint64_t)FLAG_RF;
 	flags_put(c, c->s.rflags & ~(c->s.fmask | FLAG_RF));
-	load_flat(c, cs, cs + 8, 0, true);
+	seg_load_flat(c, cs, cs + 8, 0, true);
 	c->next_rip = c->s.lstar;
 	x86_mode_changed(c);
 	retarget_single_step(c);
@@ -68,7 +52,7 @@ void sc_sysret(struct x86_cpu *c, const struct insn *i)
 		x86_raise_gp(c, 0);
 	c->next_rip = to_64bit ? c->s.gpr[RCX] : (uint32_t)c->s.gpr[RCX];
 	flags_put(c, c->s.gpr[R11] & SYSRET_FLAGS);
-	load_flat(c, to_64bit ? base + 16 : base, base + 8, 3, to_64bit);
+	seg_load_flat(c, to_64bit ? base + 16 : base, base + 8, 3, to_64bit);
 	event_flags_loaded(c);
 	retarget_single_step(c);
 }
@@ -83,7 +67,7 @@ void sc_sysenter(struct x86_cpu *c, const struct insn *i)
 	flags_put(c, flags_get(c) & ~(uint64_t)(FLAG_VM | FLAG_IF | FLAG_RF));
 	c->s.gpr[RSP] = wide ? c->s.sysenter_esp : (uint32_t)c->s.sysenter_esp;
 	c->next_rip = wide ? c->s.sysenter_eip : (uint32_t)c->s.sysenter_eip;
-	load_flat(c, cs, cs + 8, 0, wide);
+	seg_load_flat(c, cs, cs + 8, 0, wide);
 	x86_mode_changed(c);
 }
 
@@ -100,6 +84,6 @@ void sc_sysexit(struct x86_cpu *c, const struct insn *i)
 	c->next_rip = to_64bit ? rip : (uint32_t)rip;
 	c->s.gpr[RSP] = to_64bit ? rsp : (uint32_t)rsp;
 	cs += to_64bit ? 32 : 16;
-	load_flat(c, cs, cs + 8, 3, to_64bit);
+	seg_load_flat(c, cs, cs + 8, 3, to_64bit);
 	x86_mode_changed(c);
 }

@@ -1,0 +1,126 @@
+/* MOVS and STOS, by the host's own on host addresses, page by page. Helpers; see helper.h. */
+#include "engine/jit/helper.h"
+
+/* So many bytes before translated code looks whether something wants attention. */
+#define BATCH (UINT64_C(64) << 10)
+
+/* Whole elements up to the end of gva's page. */
+static uint64_t elements_in_page(uint64_t gva, uint64_t count, unsigned size)
+{
+	return LM_MIN(count, (PAGE_SIZE - (gva & PAGE_MASK)) / size);
+}
+
+static void copy(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size)
+{
+	switch (size) {
+	case 1:
+		__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+		break;
+	case 2:
+		__asm__ volatile("rep movsw" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+		break;
+	case 4:
+		__asm__ volatile("rep movsl" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+		break;
+	default:
+		__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+		break;
+	}
+}
+
+static void fill(uint8_t *to, uint64_t value, uint64_t n, unsigned size)
+{
+	switch (size) {
+	case 1:
+		__asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(value) : "memory");
+		break;
+	case 2:
+		__asm__ volatile("rep stosw" : "+D"(to), "+c"(n) : "a"(value) : "memory");
+		break;
+	case 4:
+		__asm__ volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(value) : "memory");
+		break;
+	default:
+		__asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(value) : "memory");
+		break;
+	}
+}
+
+/* Counted runs count pieces as the interpreter does, which moves single elements by iterations. */
+static bool too_small(const struct jit *j, uint64_t n)
+{
+	return n < (j->counted && helper_repeats(j->js) ? 2 : 1);
+}
+
+/* One piece, which ends where a page does. Iterations done; 0: the next is the interpreter's. */
+static uint64_t move_piece(struct jit *j, uint64_t count, unsigned size)
+{
+	uint64_t *gpr = j->js->gpr;
+	uint64_t n = elements_in_page(gpr[RDI], elements_in_page(gpr[RSI], count, size), size);
+	const uint8_t *from = too_small(j, n) ? NULL : helper_host(j, gpr[RSI], false);
+	uint8_t *to = from ? helper_host(j, gpr[RDI], true) : NULL;
+
+	if (!to)
+		return 0;
+	copy(to, from, n, size);
+	gpr[RSI] += n * size;
+	gpr[RDI] += n * size;
+	return n;
+}
+
+static uint64_t store_piece(struct jit *j, uint64_t count, unsigned size)
+{
+	uint64_t *gpr = j->js->gpr;
+	uint64_t n = elements_in_page(gpr[RDI], count, size);
+	uint8_t *to = too_small(j, n) ? NULL : helper_host(j, gpr[RDI], true);
+
+	if (!to)
+		return 0;
+	fill(to, gpr[RAX], n, size);
+	gpr[RDI] += n * size;
+	return n;
+}
+
+typedef uint64_t (*piece_fn)(struct jit *j, uint64_t count, unsigned size);
+
+static bool once(struct jit *j, piece_fn piece)
+{
+	if (!piece(j, 1, helper_operand_size(j->js)))
+		return false;
+	j->js->rip += helper_length(j->js);
+	return true;
+}
+
+static bool repeat(struct jit *j, piece_fn piece)
+{
+	struct jit_state *js = j->js;
+	unsigned size = helper_operand_size(js);
+	uint64_t batch = j->counted ? 1 : BATCH;
+
+	for (uint64_t done = 0; js->gpr[RCX] && done < batch;) {
+		uint64_t n = piece(j, js->gpr[RCX], size);
+
+		if (!n)
+			return false;
+		js->gpr[RCX] -= n;
+		done += n * size;
+	}
+	if (!js->gpr[RCX])
+		js->rip += helper_length(js);
+	return true;
+}
+
+static bool string(struct jit *j, piece_fn piece)
+{
+	return helper_repeats(j->js) ? repeat(j, piece) : once(j, piece);
+}
+
+bool helper_movs(struct jit *j)
+{
+	return string(j, move_piece);
+}
+
+bool helper_stos(struct jit *j)
+{
+	return string(j, store_piece);
+}

@@ -1,0 +1,191 @@
+/* Translation of one block: what its stages share. translate.c calls them in this order. */
+#ifndef LM_ENGINE_JIT_TRANSLATION_H
+#define LM_ENGINE_JIT_TRANSLATION_H
+
+#include "engine/jit/classify.h"
+#include "engine/jit/emit.h"
+#include "engine/jit/jit.h"
+
+#define NO_GROUP (-1)
+
+/*
+ * The memory operand of an instruction or its place on the stack, when the address is a sum of
+ * 64-bit registers and a constant: `plain`. All else has its address computed as the guest wrote it.
+ */
+struct access {
+	struct place guest; /* in guest registers, before the instruction; or an offset from the page */
+	uint16_t size;      /* bytes; 0: no access */
+	uint16_t reach;     /* the index register adds up to so much; its group knows it by this alone */
+	bool plain, write;
+	bool aligned;       /* faults when misaligned: cannot cross a page */
+	bool leader;        /* the first of its group: may fault still, if its address is not canonical */
+	int8_t group;
+};
+
+/* One guest instruction on its way through. */
+struct item {
+	ZydisDecodedInstruction z;
+	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
+	struct insn i;
+	enum jit_class class;
+	const uint8_t *bytes;
+	uint64_t rip;         /* as offset in the page, as are all code addresses here */
+	bool flags_live_in;  /* flags from before are read by this or a later instruction */
+	uint8_t address_regs; /* bit 0: R10, bit 1: R11 in the memory operand's address */
+	uint8_t data_regs;    /* the same among other register operands */
+	uint8_t written_regs; /* of these, written */
+	struct access access;
+};
+
+/* Accesses to one page that a single check precedes (group.c). */
+struct group {
+	struct place first; /* the lowest byte, in registers as they are in front of `check` */
+	uint32_t span; /* bytes, from there */
+	bool write;    /* any of them */
+	bool stored;   /* the addend is in its slot of the state page too */
+	unsigned check, last; /* items: of the check, and of the last access */
+};
+
+/* A slow path to be emitted behind the block. */
+struct slow {
+	uint8_t *cross, *miss;       /* rel32s that jump here; NULL: unused */
+	const uint8_t *again, *back; /* behind the check for crossing; behind both */
+	struct place first;          /* of the lowest byte, for `plain` */
+	uint32_t access;             /* JIT_ACCESS_ bits */
+	uint32_t span;
+	unsigned item;
+	uint8_t dest;        /* which scratch register gets the addend */
+	bool plain;          /* else h10 holds the address */
+	bool reload;         /* `again` expects the address of `first` in dest */
+	bool keep;           /* the other scratch register is in use */
+	int8_t group;
+};
+
+/* A conditional jump out of the block. */
+struct side {
+	uint8_t *jump; /* its rel32 */
+	unsigned item;
+};
+
+struct translation {
+	struct jit *j;
+	struct emit e;
+	struct item item[JIT_MAX_INSNS];
+	unsigned count;
+	struct slow slow[JIT_MAX_INSNS * 2];
+	unsigned slows;
+	struct group group[JIT_GROUPS];
+	unsigned groups;
+	int8_t held[2]; /* the group whose addend h10 or h11 holds, or NO_GROUP */
+	unsigned now;   /* the item that is emitted */
+	int32_t rsp_late; /* how far RSP has moved in the guest and not yet in its register */
+	struct side side[JIT_BRANCHES];
+	unsigned sides;
+	unsigned branches; /* conditional jumps */
+	struct jit_block *block;
+	unsigned exits;
+};
+
+/* analyse.c: decodes into t->item, decides what is done with each instruction, and finds live flags. */
+void analyse_block(struct translation *t, const uint8_t *p, unsigned room, uint64_t offset,
+		   unsigned max_insns);
+/* The explicit memory operand that is accessed, or NULL. */
+const ZydisDecodedOperand *memory_operand(const struct item *it);
+bool is_legacy_prefix(uint8_t b);
+bool is_lea_rip(const struct item *it);
+bool ends_block(const struct item *it);
+
+/* group.c: which accesses share a check. */
+void find_groups(struct translation *t);
+
+/* scratch.c: h10 and h11, and the addends in them. */
+/* Both may be overwritten from here on; one alone. */
+void scratch_free_all(struct translation *t);
+void scratch_free(struct translation *t, unsigned reg);
+/* A register to overwrite, not `but` (which may be NO_REG). */
+unsigned scratch_take(struct translation *t, unsigned but);
+void scratch_hold(struct translation *t, unsigned reg, int group);
+bool scratch_is_held(const struct translation *t, unsigned reg);
+/* The register with the group's addend. */
+unsigned scratch_addend(struct translation *t, int group);
+
+/* memory.c */
+/* Where a guest register that bit 1 (R10) or 2 (R11) names lives: offset from GS base. */
+int32_t reg_slot(unsigned bit);
+/*
+ * Makes the access of an instruction possible and says where it is in the host's memory: [place] is
+ * valid until the next scratch register is taken. With `data`, that is one which the place does not
+ * use.
+ */
+struct place emit_access(struct translation *t, const struct item *it, unsigned *data);
+/* The same for an explicit operand of 8 bytes that is read, beside the access on the stack. */
+struct place emit_read_operand(struct translation *t, const struct item *it,
+			       const ZydisDecodedOperand *m);
+/* For what is none of these, when both scratch registers are free. h10 = an operand's address; */
+void emit_address(struct translation *t, const struct item *it, const ZydisDecodedOperand *m);
+/* h10 += base of FS or GS; h11 is clobbered. */
+void emit_segment(struct translation *t, const ZydisDecodedOperand *m);
+/* h10, a gva, becomes the host's address. */
+void emit_translate(struct translation *t, const struct item *it, unsigned size, bool write);
+/* Those that belong in front of the instruction that comes now. */
+void emit_group_checks(struct translation *t);
+void emit_slow_paths(struct translation *t);
+/* To and from the state page, by way of RAX, which keeps its value. */
+void emit_save_flags(struct emit *e);
+void emit_restore_flags(struct emit *e);
+
+/* copy.c: an instruction as it is, with its memory operand replaced. */
+void emit_copy(struct translation *t, const struct item *it);
+
+/* stack.c: the stack and the interrupt flag. */
+/*
+ * Between pushes and pops of a group, which do not fault any more, RSP moves once for all. Where it
+ * is read and where something may fault it is in its register.
+ */
+void emit_late_rsp(struct translation *t);
+bool works_with_late_rsp(const struct item *it);
+void emit_push(struct translation *t, const struct item *it);
+/* Pushes the address of what is at an offset from the start of the block's page. */
+void emit_push_address(struct translation *t, const struct item *it, uint64_t offset);
+void emit_pop(struct translation *t, const struct item *it);
+void emit_leave(struct translation *t, const struct item *it);
+void emit_pushf(struct translation *t, const struct item *it);
+void emit_set_interrupt_flag(struct emit *e, unsigned value);
+void emit_sti(struct translation *t);
+
+/* system.c */
+void emit_helper(struct translation *t, const struct item *it);
+void emit_swapgs(struct translation *t);
+void emit_read_cr2(struct translation *t, const struct item *it);
+void emit_read_selector(struct translation *t, const struct item *it);
+void emit_read_base(struct translation *t, const struct item *it);
+
+/* bits.c */
+void emit_bit_string(struct translation *t, const struct item *it);
+
+/* listing.c: tells about a finished block whoever asked. */
+void list_translation(const struct translation *t);
+
+/* branch.c: ways out of the block. */
+/* reg = gva of what is at an offset from the start of the block's page. */
+void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset);
+/*
+ * Jumps to the gva in h10 by the jump cache. info is a JIT_JUMP_INFO of the instruction, which the
+ * dispatcher needs where the target is not canonical: it faults then, not its target.
+ */
+void emit_lookup(struct jit *j, struct emit *e, uint32_t info);
+/* The same for its second way, in the stub behind the first: falls through when it is not there. */
+void emit_second_lookup(struct emit *e);
+void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit);
+void emit_direct(struct translation *t, uint64_t rip, uint32_t info);
+void emit_branch(struct translation *t, const struct item *it);
+/* Behind the block: where its conditional jumps go. */
+void emit_side_exits(struct translation *t);
+/* Of a direct jump or call. */
+uint64_t relative_target(const struct item *it);
+void emit_loop(struct translation *t, const struct item *it);
+void emit_jump(struct translation *t, const struct item *it);
+void emit_call(struct translation *t, const struct item *it);
+void emit_ret(struct translation *t, const struct item *it);
+
+#endif

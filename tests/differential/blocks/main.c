@@ -1,0 +1,254 @@
+/*
+ * blocks [--cases N] [--seed S] [--case K]
+ *
+ * Runs loops of random instructions, most of which access memory at the edges of pages, by the
+ * translator and by the interpreter: registers, memory and page tables must be the same afterwards.
+ * Single instructions are the oracle's; here it is about what the translator makes of several. The
+ * pages differ in rights and in what is present, and one contains code.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../../unit/x86_box.h"
+#include "blocks.h"
+#include "engine/engine.h"
+
+#define CODE       0x80000u  /* one to one, as all of these 2 MiB, read-only */
+#define START      0x900u    /* of the code in its page; stores at the edges miss it */
+#define HANDLER    0x8000u   /* of every exception: HLT */
+#define WRITABLE   0x20000000u /* gva of the same 2 MiB, for the processor's own stores */
+#define IST_TOP    0xa000u
+#define PT         0x20000u
+#define DATA       0x200000u /* gva of PAGES pages, all others of these 2 MiB are not present */
+#define FRAMES     0x100000u
+#define PAGES      8u
+#define TSS_IST1   36
+#define BUDGET     2000u
+#define FLAGS_SEEN (FLAG_CF | FLAG_PF | FLAG_ZF | FLAG_SF | FLAG_OF)
+
+#define PTE_RW     0x63u /* present, writable, accessed and dirty */
+
+struct options {
+	uint64_t cases, seed, one;
+	bool single;
+};
+
+struct runner {
+	struct x86_box box;
+	struct x86_cpu *cpu;
+	const struct engine_ops *engine;
+	uint64_t executed; /* instructions of the last case, if counted */
+};
+
+static struct runner interp, jit;
+static uint64_t excepted; /* cases that ended in an exception */
+
+/* In order of addresses; frames are not, so that nobody gets away with crossing a page. */
+static const struct page {
+	uint32_t frame, bits;
+} pages[PAGES] = {
+	{ FRAMES + 0x3000, PTE_RW },  { FRAMES, PTE_RW },
+	{ FRAMES + 0x5000, 0x03 }, /* not accessed, not dirty */
+	{ FRAMES + 0x7000, PTE_RW },  { FRAMES + 0x4000, 0x21 }, /* read-only */
+	{ FRAMES + 0x1000, PTE_RW },  { 0, 0 },
+	{ CODE, PTE_RW },
+};
+
+static void fill_pages(struct x86_box *b)
+{
+	static uint64_t content[PAGES * PAGE_SIZE / 8];
+	struct dice d = { 1 };
+
+	for (unsigned k = 0; !content[0] && k < LM_ARRAY_SIZE(content); k++)
+		content[k] = roll(&d, UINT64_MAX);
+	memcpy(ram_ptr(&b->ram, GPA(FRAMES), sizeof(content)), content, sizeof(content));
+	for (unsigned k = 0; k < PAGES; k++)
+		box_put(b, PT + 8 * k, pages[k].frame | pages[k].bits, 8);
+}
+
+static void init_runner(struct runner *r, const char *engine)
+{
+	r->engine = engine_find(engine);
+	box_init(&r->box, 1);
+	r->cpu = r->box.sys.cpu[0];
+	LM_BUG_ON(r->engine->vcpu_create(r->cpu, NULL));
+	box_long(&r->box, r->cpu);
+	r->cpu->s.cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+	r->cpu->s.xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+	box_put(&r->box, BOX_PML4 + 0x2000 + 8 * (DATA >> 21), PT | 7, 8);
+	box_put(&r->box, BOX_PML4 + 0x2000, 0x81, 8);
+	box_put(&r->box, BOX_PML4 + 0x2000 + 8 * (WRITABLE >> 21), 0x83, 8);
+	for (unsigned v = 0; v < 32; v++)
+		box_set_gate(&r->box, r->cpu, v, HANDLER, 0x8e, 1);
+	box_put(&r->box, BOX_TSS + TSS_IST1, WRITABLE + IST_TOP, 8);
+	box_put(&r->box, HANDLER, 0xf4, 1);
+}
+
+/* ---- One case ---- */
+
+static uint64_t start_address(struct dice *d)
+{
+	uint64_t edge = DATA + PAGE_SIZE * (1 + roll(d, PAGES - 1));
+
+	switch (roll(d, 60)) {
+	case 0 ... 5:
+		return edge + roll(d, 400) - 200;
+	case 6:
+		return UINT64_C(0x800000000000) + roll(d, 64) - 32; /* the end of canonical ones */
+	case 7 ... 19:
+		return edge + 8 * roll(d, 64) - 256;
+	default:
+		return DATA + PAGE_SIZE * roll(d, 2) + 8 * roll(d, 512);
+	}
+}
+
+static void set_registers(struct x86_cpu *c, struct dice d)
+{
+	for (unsigned r = 0; r < 16; r++)
+		c->s.gpr[r] = is_pointer(r) ? start_address(&d) : roll(&d, UINT64_MAX);
+	c->s.gpr[INDEX_REG] = roll(&d, 24);
+	c->s.gpr[COUNTER_REG] = 1 + roll(&d, 6);
+	for (unsigned k = 0; k < 8; k++)
+		for (unsigned n = 0; n < 4; n++)
+			c->s.vec[k].q[n] = roll(&d, UINT64_MAX);
+	c->s.rflags = 2;
+	c->s.rip = CODE + START;
+	c->s.cr2 = 0;
+	c->s.activity = CPU_ACTIVE;
+}
+
+/* Half of the cases are counted: no block is chained to another then. */
+static void run_case(struct runner *r, struct dice d, const uint8_t *code, unsigned length)
+{
+	bool counted = roll(&d, 2);
+	uint8_t *p = ram_ptr(&r->box.ram, GPA(CODE), PAGE_SIZE);
+
+	memset(p, 0, PAGE_SIZE);
+	memcpy(p + START, code, length);
+	ram_note_write(&r->box.ram, p, PAGE_SIZE);
+	fill_pages(&r->box);
+	set_registers(r->cpu, d);
+	r->engine->state_load(r->cpu);
+	r->executed = r->cpu->count.instructions;
+	r->engine->run(r->cpu, counted ? BUDGET : ENGINE_NO_BUDGET);
+	r->engine->state_save(r->cpu);
+	r->executed = counted ? r->cpu->count.instructions - r->executed : 0;
+}
+
+/* ---- Comparison ---- */
+
+static bool same_memory(uint32_t gpa, unsigned length)
+{
+	return !memcmp(ram_ptr(&interp.box.ram, GPA(gpa), length),
+		       ram_ptr(&jit.box.ram, GPA(gpa), length), length);
+}
+
+/*
+ * Processors may set A for accesses that do not happen. The translator looks at alignment behind the
+ * page tables, so it sets D for a store that ends in #GP.
+ */
+static bool same_page_tables(bool general_protection)
+{
+	uint64_t ignored = 0x20 | (general_protection ? 0x40 : 0);
+
+	for (unsigned k = 0; k < PAGES; k++)
+		if ((box_get(&interp.box, PT + 8 * k, 8) ^ box_get(&jit.box, PT + 8 * k, 8)) & ~ignored)
+			return false;
+	return true;
+}
+
+/* Flags that are dead in the interrupted code may be others: the image of RFLAGS is not compared. */
+static const char *difference(void)
+{
+	const struct x86_state *a = &interp.cpu->s, *b = &jit.cpu->s;
+	bool faulted = a->rip == HANDLER + 1;
+
+	if (a->rip != b->rip)
+		return "RIP";
+	if (memcmp(a->gpr, b->gpr, sizeof(a->gpr)))
+		return "a register";
+	if (memcmp(a->vec, b->vec, sizeof(a->vec)))
+		return "a vector register";
+	if (interp.executed != jit.executed)
+		return "the number of instructions";
+	if (a->cr2 != b->cr2)
+		return "CR2";
+	if (!faulted && (a->rflags ^ b->rflags) & FLAGS_SEEN)
+		return "flags";
+	if (faulted && (!same_memory(IST_TOP - 16, 16) || !same_memory(IST_TOP - 40, 16) ||
+			!same_memory((uint32_t)a->gpr[RSP] & 0xffff, 8)))
+		return "the exception's frame";
+	if (!same_page_tables(faulted && !a->cr2))
+		return "page tables";
+	return same_memory(FRAMES, PAGES * PAGE_SIZE) && same_memory(CODE, PAGE_SIZE) ? NULL
+										       : "memory";
+}
+
+static void print_case(const uint8_t *code, unsigned length, const char *what)
+{
+	const struct x86_state *a = &interp.cpu->s, *b = &jit.cpu->s;
+
+	printf("%s differs; code:", what);
+	for (unsigned k = 0; k < length; k++)
+		printf(" %02x", code[k]);
+	printf("\nrip %" PRIx64 " and %" PRIx64 ", rflags %" PRIx64 " and %" PRIx64 "\n", a->rip,
+	       b->rip, a->rflags, b->rflags);
+	for (unsigned r = 0; r < 16; r++)
+		printf("r%u %016" PRIx64 " and %016" PRIx64 "%s\n", r, a->gpr[r], b->gpr[r],
+		       a->gpr[r] != b->gpr[r] ? "  <" : "");
+}
+
+static bool agree(const struct options *o, uint64_t number)
+{
+	struct dice d = { (o->seed << 32 ^ number) * UINT64_C(0x9e3779b97f4a7c15) | 1 };
+	uint8_t code[1024];
+	unsigned length = generate(&d, code);
+	const char *what;
+
+	run_case(&interp, d, code, length);
+	run_case(&jit, d, code, length);
+	what = difference();
+	excepted += interp.cpu->s.rip == HANDLER + 1;
+	if (what || o->single)
+		print_case(code, length, what ? what : "nothing");
+	if (what)
+		printf("rerun: blocks --seed %" PRIu64 " --case %" PRIu64 "\n", o->seed, number);
+	return !what;
+}
+
+static struct options parse(int argc, char **argv)
+{
+	struct options o = { .cases = 20000, .seed = 1 };
+
+	for (int k = 1; k + 1 < argc; k += 2) {
+		uint64_t value = strtoull(argv[k + 1], NULL, 0);
+
+		if (!strcmp(argv[k], "--cases"))
+			o.cases = value;
+		else if (!strcmp(argv[k], "--seed"))
+			o.seed = value;
+		else if (!strcmp(argv[k], "--case"))
+			o.one = value, o.single = true;
+	}
+	return o;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = parse(argc, argv);
+
+	if (engine_find("jit")->probe(NULL)) {
+		printf("skipped: this host cannot run the translator\n");
+		return 77;
+	}
+	init_runner(&interp, "interp");
+	init_runner(&jit, "jit");
+	if (o.single)
+		return !agree(&o, o.one);
+	for (uint64_t n = 0; n < o.cases; n++)
+		if (!agree(&o, n))
+			return 1;
+	printf("%" PRIu64 " cases, %" PRIu64 " ended in exceptions\n", o.cases, excepted);
+	return 0;
+}
