@@ -144,7 +144,8 @@ def case_one_writer(binary):
 
 
 def case_lost_terminal(binary):
-    """The terminal goes away: the machine ends."""
+    """The terminal goes away: the machine ends, unless it was told not to mind (nohup)."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what lamina inherits
     run = start(binary, tty=True)
     run.expect(PROMPT)
     os.close(run.slave)

@@ -220,6 +220,8 @@ static void test_xrstor_checks(void)
 	put(520, UINT64_C(1) << 63 | 1, 8);
 	put(512, 2, 8); /* XSTATE_BV beyond XCOMP_BV */
 	CHECK_EQ(RUN(0x0f, 0xae, 0x2b), VEC_GP);
+	put(512, UINT64_C(1) << 63 | 1, 8); /* its bit 63 is no component */
+	CHECK_EQ(RUN(0x0f, 0xae, 0x2b), VEC_GP);
 	put(520, 0, 8);
 	put(512, 0, 8);
 	CHECK_EQ(RUN(0x0f, 0xc7, 0x1b), VEC_GP); /* xrstors wants the compacted format */

@@ -310,8 +310,8 @@ static bool converts_half_floats(const struct oracle_case *c)
 static bool is_misaligned_half_float(const struct oracle_case *c, const struct outcome *host,
 				     const struct outcome *engine)
 {
-	return converts_half_floats(c) && excepted_with(engine, VEC_AC) &&
-	       !excepted_with(host, VEC_AC);
+	return converts_half_floats(c) && excepted_with(host, VEC_AC) &&
+	       !excepted_with(engine, VEC_AC);
 }
 
 static bool is_half_float_fault(const struct oracle_case *c, const struct outcome *host,
@@ -595,7 +595,7 @@ static const struct {
 	{ misaligned_over_the_border, "misaligned and not canonical: #GP or #SS first" },
 	{ is_ac_first, "misaligned in two ways: #AC, #GP or #SS first (SDM vol. 3A table 6-2)" },
 	{ is_short_push, "#AC of PUSH of a segment register: 16-bit write or not (SDM vol. 2 PUSH)" },
-	{ is_misaligned_half_float, "#AC of VCVTPH2PS and VCVTPS2PH: Intel does not look" },
+	{ is_misaligned_half_float, "#AC of VCVTPH2PS and VCVTPS2PH: AMD looks, Intel does not" },
 	{ is_half_float_fault, "VCVTPS2PH with an exception: Intel sets more of MXCSR, or raises #XM first" },
 	{ wraps, "an operand over the end of 4 GiB: #GP, #SS or wrapping (SDM vol. 3A §5.3)" },
 	{ is_mmx_conversion, "CVT to MMX with #XM: AMD goes to MMX state first" },

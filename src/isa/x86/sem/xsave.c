@@ -358,7 +358,7 @@ static bool header_valid(const struct x86_cpu *c, const struct restore_header *h
 	if (!h->compacted)
 		return !(h->xstate_bv & ~c->s.xcr0) && all_zero(header + 8, 16);
 	return !(h->xcomp_bv & ~XCOMP_BV_COMPACT & ~c->s.xcr0) &&
-	       !(h->xstate_bv & ~h->xcomp_bv) && all_zero(header + 16, 48);
+	       !(h->xstate_bv & ~(h->xcomp_bv & ~XCOMP_BV_COMPACT)) && all_zero(header + 16, 48);
 }
 
 static struct restore_header read_header(struct x86_cpu *c, const struct save_area *a,
