@@ -210,7 +210,8 @@ static bool header_valid(const struct x86_cpu *c, const uint8_t *image, bool mus
 	if (!(comp & XCOMP_BV_COMPACT))
 		return !must_compact && !comp && !(bv & ~c->s.xcr0) &&
 		       !word_at(image, OFFSET_HEADER + 16);
-	return !(comp & ~XCOMP_BV_COMPACT & ~c->s.xcr0) && !(bv & ~comp) &&
+	comp &= ~XCOMP_BV_COMPACT;
+	return !(comp & ~c->s.xcr0) && !(bv & ~comp) &&
 	       !any_set(image, OFFSET_HEADER + 16, OFFSET_AVX);
 }
 
