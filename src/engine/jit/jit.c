@@ -259,6 +259,7 @@ static void load_registers(struct jit *j)
 	j->js->seg_base[GS] = c->s.seg[GS].base;
 	j->js->kernel_gs_base = c->s.kernel_gs_base;
 	j->js->rip = c->s.rip;
+	j->js->behind_sti = 0;
 }
 
 static void store_registers(struct jit *j)
@@ -307,6 +308,17 @@ static void undo_jump(struct jit *j)
 	j->interpret = true;
 }
 
+/* The instruction behind an STI is not done: no interrupt may come before it (SDM vol. 2 STI). */
+static void cast_shadow(struct jit *j)
+{
+	struct x86_cpu *c = j->c;
+
+	if (!j->js->behind_sti || (c->s.rip & PAGE_MASK) != j->js->behind_sti)
+		return;
+	c->s.interrupt_shadow = true;
+	x86_event_set(c, EV_TRAP);
+}
+
 static void after_exit(struct jit *j)
 {
 	uint64_t exit = j->js->exit;
@@ -325,10 +337,12 @@ static void after_exit(struct jit *j)
 		break;
 	case JIT_EXIT_INTERP:
 		j->interpret = true;
+		cast_shadow(j);
 		break;
 	case JIT_EXIT_FAULT:
 		j->count.faults++;
 		j->interpret = true;
+		cast_shadow(j);
 		break;
 	default:
 		j->last_exit = (struct jit_exit *)exit;
@@ -471,7 +485,8 @@ static enum exit_reason run_until_exit(struct jit *j)
 			continue;
 		}
 		if (x86_events(c)) {
-			j->interpret = false; /* the instruction is looked up anew */
+			/* The instruction is looked up anew; one in a shadow is not left undone again. */
+			j->interpret = c->s.interrupt_shadow;
 			x86_event_clear(c, EV_CODE);
 			if (c->count.instructions >= j->stop_at)
 				return EXIT_BUDGET;

@@ -38,6 +38,7 @@ struct jit_state {
 	uint64_t insn;           /* for helpers: bytes of the instruction, and how it is encoded */
 	uint64_t system_flags;   /* RFLAGS without status flags and IF */
 	uint64_t sti_poll;       /* what STI reads first: not readable when an interrupt waits */
+	uint64_t behind_sti;     /* offset in the page of what follows the last STI; 0: none was executed */
 	uint64_t work;           /* scratch of one instruction */
 	uint64_t mask31, mask63; /* PEXT masks: the bits of a bit's number in a word */
 	uint64_t kept;           /* a scratch register during a slow path */

@@ -147,11 +147,12 @@ void emit_set_interrupt_flag(struct emit *e, unsigned value)
 }
 
 /* An interrupt that waits makes the read fault, and the interpreter does it properly. */
-void emit_sti(struct translation *t)
+void emit_sti(struct translation *t, const struct item *it)
 {
 	scratch_free(t, H11);
 	emit_load_gs(&t->e, H11, JS(sti_poll));
 	EMIT(&t->e, 0x45, 0x8b, 0x1b); /* mov r11d, [r11] */
+	emit_store_gs_imm(&t->e, JS(behind_sti), (uint32_t)it->rip + it->i.length);
 	emit_set_interrupt_flag(&t->e, 1);
 }
 

@@ -56,7 +56,7 @@ static void emit_item(struct translation *t, const struct item *it)
 		emit_set_interrupt_flag(&t->e, 0);
 		break;
 	case JIT_STI:
-		emit_sti(t);
+		emit_sti(t, it);
 		break;
 	case JIT_PUSHF:
 		emit_pushf(t, it);

@@ -153,7 +153,7 @@ void emit_pop(struct translation *t, const struct item *it);
 void emit_leave(struct translation *t, const struct item *it);
 void emit_pushf(struct translation *t, const struct item *it);
 void emit_set_interrupt_flag(struct emit *e, unsigned value);
-void emit_sti(struct translation *t);
+void emit_sti(struct translation *t, const struct item *it);
 
 /* system.c */
 void emit_helper(struct translation *t, const struct item *it);
