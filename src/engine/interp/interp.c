@@ -317,10 +317,10 @@ static enum exit_reason interp_run(struct x86_cpu *c, uint64_t max_insns)
 	}
 }
 
-void interp_step(struct x86_cpu *c)
+void interp_steps(struct x86_cpu *c, uint64_t most)
 {
 	if (!setjmp(c->unwind))
-		execute_run(c, 1);
+		execute_run(c, most);
 	else
 		event_deliver_fault(c);
 }

@@ -7,9 +7,10 @@
 extern const struct engine_ops interp_engine;
 
 /*
- * Executes exactly one instruction (or delivers the fault it raises). Serves other engines for what
- * they do not translate. The caller has looked at events.
+ * Executes at least one and at the most so many instructions that follow each other (or delivers the
+ * fault that one raises). Serves other engines for what they do not translate. The caller has looked
+ * at events.
  */
-void interp_step(struct x86_cpu *c);
+void interp_steps(struct x86_cpu *c, uint64_t most);
 
 #endif

@@ -358,9 +358,22 @@ static void interpret_one(struct jit *j)
 	j->count.interp_steps++;
 	if (j->counted)
 		j->c->sys->loop->clock.virtual_ns++;
-	interp_step(j->c);
+	interp_steps(j->c, 1);
 	if (j->c->insn)
 		j->interp_reason[j->c->insn->mnemonic % LM_ARRAY_SIZE(j->interp_reason)]++;
+}
+
+/* Code that is not translated at all, until that changes or something happens. */
+static void interpret_stretch(struct jit *j)
+{
+	struct x86_cpu *c = j->c;
+	uint64_t before = c->count.instructions;
+
+	j->last_exit = NULL;
+	do
+		interp_steps(c, ENGINE_NO_BUDGET);
+	while (!x86_events(c) && interpreter_only(c));
+	j->count.interp_steps += c->count.instructions - before;
 }
 
 /* How many instructions of the block were executed before it was left for RIP. */
@@ -421,8 +434,12 @@ static void dispatch(struct jit *j)
 	catch_up(j);
 	read_code_log(j);
 	/* After a poll with events left (a shadow ends, IF is clear): one instruction, then look again. */
-	if (j->interpret || x86_events(j->c) || interpreter_only(j->c)) {
+	if (j->interpret || x86_events(j->c) || (j->counted && interpreter_only(j->c))) {
 		interpret_one(j);
+		return;
+	}
+	if (interpreter_only(j->c)) {
+		interpret_stretch(j);
 		return;
 	}
 	from = j->last_exit;
