@@ -85,6 +85,14 @@ void emit_direct(struct translation *t, uint64_t rip, uint32_t info)
 		leave_later(t, emit_jmp_rel32(&t->e), rip, t->count);
 }
 
+void set_places(const struct translation *t, struct jit_exit *x, const uint8_t *rel32)
+{
+	const uint8_t *cache = t->j->cache.writable;
+
+	x->patch = (uint32_t)(rel32 - cache);
+	x->stub = (uint32_t)(t->e.p - cache);
+}
+
 /* To a stub, and within the page straight to the target's block once that exists. */
 static void emit_side_exit(struct translation *t, const struct side *s)
 {
@@ -92,15 +100,14 @@ static void emit_side_exit(struct translation *t, const struct side *s)
 
 	patch_here(&t->e, s->jump);
 	t->flags = s->flags;
-	x->insns = s->insns;
+	x->insns = (uint8_t)s->insns;
 	if (s->rip >> PAGE_SHIFT) {
 		emit_to_other_page(t, s->rip, JIT_JUMP_INFO(t->item[s->item].rip, 0), s->insns);
 		return;
 	}
-	x->patch = s->jump;
-	x->stub = t->e.p + t->e.to_exec;
+	set_places(t, x, s->jump);
 	x->from = t->block;
-	x->offset = (uint32_t)s->rip;
+	x->offset = (uint16_t)s->rip;
 	x->flags_here = s->flags.here;
 	x->flags_parked = s->flags.parked;
 	emit_leave_to(t, s->rip, (uint64_t)x);

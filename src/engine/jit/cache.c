@@ -9,6 +9,8 @@
 #include "mem/code_map.h"
 
 #define CACHE_BYTES (UINT64_C(128) * MIB)
+#define ARENA_BYTES (UINT64_C(128) * MIB)
+#define ARENA_SLACK (UINT64_C(64) * KIB) /* more than any block takes */
 
 /* The one place that knows about W^X: a memfd mapped once to write and once to execute. */
 static int map_code(struct jit_cache *cache, struct lm_err *err)
@@ -27,15 +29,28 @@ static int map_code(struct jit_cache *cache, struct lm_err *err)
 	return 0;
 }
 
+/* Blocks are forgotten all together, so their memory is a stretch that grows. */
+static int map_arena(struct jit_cache *cache, struct lm_err *err)
+{
+	cache->arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (cache->arena != MAP_FAILED)
+		return 0;
+	cache->arena = NULL;
+	return lm_err_errno(err, -errno, "no memory for translated blocks");
+}
+
 int cache_init(struct jit *j, struct lm_err *err)
 {
-	return map_code(&j->cache, err);
+	int rc = map_code(&j->cache, err);
+
+	return rc < 0 ? rc : map_arena(&j->cache, err);
 }
 
 void cache_fini(struct jit *j)
 {
-	for (size_t k = 0; k < j->cache.blocks; k++)
-		free(j->cache.by_address[k]);
+	if (j->cache.arena)
+		munmap(j->cache.arena, ARENA_BYTES);
 	free(j->cache.by_address);
 	if (j->cache.writable)
 		munmap(j->cache.writable, j->cache.size);
@@ -93,7 +108,16 @@ const uint8_t *cache_find_code(struct jit *j, uint64_t gpa, uint32_t mode)
 	return b->code;
 }
 
-void cache_add(struct jit *j, struct jit_block *b)
+struct jit_block *cache_room(struct jit *j, size_t bytes)
+{
+	struct jit_cache *cache = &j->cache;
+
+	if (bytes + ARENA_SLACK > ARENA_BYTES - cache->arena_used)
+		return NULL;
+	return (struct jit_block *)(cache->arena + cache->arena_used);
+}
+
+void cache_add(struct jit *j, struct jit_block *b, size_t bytes)
 {
 	struct jit_cache *cache = &j->cache;
 	struct jit_block **slot = &cache->hash[hash_of(b->gpa, b->mode)];
@@ -104,6 +128,7 @@ void cache_add(struct jit *j, struct jit_block *b)
 					    cache->blocks_room * sizeof(*cache->by_address));
 	}
 	cache->by_address[cache->blocks++] = b;
+	cache->arena_used += (bytes + 15) & ~(size_t)15;
 	b->next_hash = *slot;
 	*slot = b;
 	link_to_page(j, b, &b->link[0], b->gpa);
@@ -132,9 +157,9 @@ struct jit_block *cache_at(struct jit *j, const uint8_t *host)
 
 void cache_set_target(struct jit *j, struct jit_exit *x, const uint8_t *target)
 {
-	const uint8_t *next = x->patch + 4 + (j->cache.exec - j->cache.writable);
+	const uint8_t *next = j->cache.exec + x->patch + 4;
 
-	__atomic_store_n((int32_t *)x->patch, (int32_t)(target - next), __ATOMIC_RELEASE);
+	__atomic_store_n((int32_t *)(j->cache.writable + x->patch), (int32_t)(target - next), __ATOMIC_RELEASE);
 }
 
 void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
@@ -150,7 +175,7 @@ void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
 static void unchain_incoming(struct jit *j, struct jit_block *b)
 {
 	for (struct jit_exit *x = b->incoming; x; x = x->next_in) {
-		cache_set_target(j, x, x->stub);
+		cache_set_target(j, x, j->cache.exec + x->stub);
 		x->to = NULL;
 	}
 	b->incoming = NULL;
@@ -235,8 +260,9 @@ void cache_flush(struct jit *j)
 {
 	struct jit_cache *cache = &j->cache;
 
-	for (size_t k = 0; k < cache->blocks; k++)
-		free(cache->by_address[k]);
+	/* With what a block that did not fit has left behind. */
+	madvise(cache->arena, LM_MIN(cache->arena_used + ARENA_SLACK, ARENA_BYTES), MADV_DONTNEED);
+	cache->arena_used = 0;
 	cache->blocks = 0;
 	memset(cache->hash, 0, sizeof(cache->hash));
 	memset(cache->page, 0, sizeof(cache->page));

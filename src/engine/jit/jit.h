@@ -59,7 +59,7 @@ struct jit_state {
  * another one takes its place there.
  */
 struct jit_jump {
-	uint64_t tag; /* gva; empty: JIT_NO_TAG, with bit 0 set in the first entry of a way */
+	uint64_t tag; /* gva; empty: JIT_NO_TAG, in the first entry of a way JIT_NO_TAG_FIRST */
 	uint64_t host;
 };
 
@@ -70,10 +70,11 @@ struct jit_jumps {
 #define JIT_PAGE_BITS 8192u
 
 /*
- * Not canonical: no code is there, but guests may jump there. Such a jump looks in entry 0 (with bit 0 set:
- * 1 or 2), where the tag is another.
+ * Empty entries have the tag 0, as pages that were never touched do. A jump to 0 looks in the first entry
+ * of a way, whose tag is another then: not canonical, and a jump there looks in entry 1 or 2.
  */
-#define JIT_NO_TAG UINT64_C(0x8000000000000000)
+#define JIT_NO_TAG       UINT64_C(0)
+#define JIT_NO_TAG_FIRST UINT64_C(0x8000000000000001)
 
 /* Below each table: its jump cache, then the state page (the same in all). */
 #define JIT_BELOW     (sizeof(struct jit_jumps) + 4096)
@@ -137,15 +138,15 @@ struct jit_block;
 
 /* A direct jump out of a block that can be chained. */
 struct jit_exit {
-	uint8_t *patch;       /* writable address of the rel32 */
-	uint8_t *stub;        /* executable address it points to while not chained */
+	uint32_t patch;       /* offset in the code cache of the rel32 ... */
+	uint32_t stub;        /* ... and of what it leads to while not chained */
 	const struct jit_block *from;
-	uint32_t offset;      /* of its target, which is in the same page */
 	struct jit_block *to; /* when chained */
 	struct jit_exit *next_in; /* other exits chained to `to` */
-	unsigned insns;       /* of the block, executed when it is taken */
-	bool flags_here, flags_parked; /* where the flags are then: in EFLAGS, in the state page, or both */
-	bool ungrouped;       /* the check of a group failed: go on in a block without groups */
+	uint16_t offset;      /* of its target, which is in the same page */
+	uint8_t insns;        /* of the block, executed when it is taken */
+	bool flags_here : 1, flags_parked : 1; /* where the flags are then: in EFLAGS, in the state page */
+	bool ungrouped : 1;   /* the check of a group failed: go on in a block without groups */
 };
 
 struct jit_insn_info {
@@ -211,13 +212,15 @@ struct jit_slot {
 	const struct jit_block *block; /* NULL: empty */
 };
 
-#define JIT_SLOTS 65536u
+#define JIT_SLOTS 32768u
 
 struct jit_cache {
 	struct jit_slot slot[JIT_SLOTS];
 	uint8_t *writable, *exec;
 	size_t size, used; /* blocks: in the first half */
 	size_t cold;       /* what they rarely need: from the second half on */
+	uint8_t *arena;    /* struct jit_block's, one behind the other; zero from arena_used on */
+	size_t arena_used;
 	struct jit_block *hash[JIT_HASH];
 	struct jit_page_link *page[JIT_PAGES]; /* by frame */
 	struct jit_block **by_address;    /* in order of code */
@@ -264,12 +267,14 @@ void cache_fini(struct jit *j);
 struct jit_block *cache_find(struct jit *j, uint64_t gpa, uint32_t mode);
 /* The code of such a block that does not depend on a second page, or NULL. */
 const uint8_t *cache_find_code(struct jit *j, uint64_t gpa, uint32_t mode);
-void cache_add(struct jit *j, struct jit_block *b);
+void cache_add(struct jit *j, struct jit_block *b, size_t bytes);
 struct jit_block *cache_at(struct jit *j, const uint8_t *host);
 void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to);
 void cache_set_target(struct jit *j, struct jit_exit *x, const uint8_t *target);
 void cache_drop_page(struct jit *j, uint64_t gpa);
 void cache_flush(struct jit *j);
+/* Zeroed memory for a block, NULL when there is none; of which cache_add keeps so many bytes. */
+struct jit_block *cache_room(struct jit *j, size_t bytes);
 
 /* table.c */
 int tables_init(struct jit *j, struct lm_err *err);

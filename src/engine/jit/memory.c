@@ -380,11 +380,10 @@ static void emit_ungrouped_exit(struct translation *t, const struct slow *s, uin
 	patch_here(e, from[1]);
 	emit_u8(e, 0xe9);
 	emit_u32(e, 0);
-	x->patch = e->p - 4;
-	x->stub = e->p + e->to_exec;
+	set_places(t, x, e->p - 4);
 	x->from = t->block;
-	x->offset = (uint32_t)t->item[s->item].rip;
-	x->insns = s->item;
+	x->offset = (uint16_t)t->item[s->item].rip;
+	x->insns = (uint8_t)s->item;
 	x->ungrouped = true;
 	x->flags_here = !s->flags.parked;
 	x->flags_parked = s->flags.parked;

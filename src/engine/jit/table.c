@@ -176,12 +176,14 @@ static struct jit_jump *logged_jump(const struct jit_table *t, unsigned k)
 
 static bool is_empty(const struct jit_jump *jump)
 {
-	return (jump->tag & ~UINT64_C(1)) == JIT_NO_TAG;
+	return jump->tag == JIT_NO_TAG || jump->tag == JIT_NO_TAG_FIRST;
 }
 
 static void empty_jump(const struct jit_table *t, struct jit_jump *jump)
 {
-	jump->tag = JIT_NO_TAG | ((jump - jumps_of(t)->entry) % JIT_JUMP_ENTRIES == 0);
+	bool first = (jump - jumps_of(t)->entry) % JIT_JUMP_ENTRIES == 0;
+
+	jump->tag = first ? JIT_NO_TAG_FIRST : JIT_NO_TAG;
 }
 
 static void forget_jumps(struct jit_table *t)
@@ -426,8 +428,8 @@ static int map_table(struct jit_table *t, int state_fd, struct lm_err *err)
 	if (mmap(t->base - 4096, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, state_fd,
 		 0) == MAP_FAILED)
 		return lm_err_errno(err, -errno, "cannot map the state of translated code");
-	t->jump_count = JIT_JUMP_ENTRIES;
-	forget_jumps(t);
+	empty_jump(t, &jumps_of(t)->entry[0]);
+	empty_jump(t, &jumps_of(t)->entry[JIT_JUMP_ENTRIES]);
 	return 0;
 }
 

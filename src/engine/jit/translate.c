@@ -2,8 +2,6 @@
  * Translation of one block: straight-line 64-bit code up to a jump, the end of the page, or an
  * instruction that is the interpreter's.
  */
-#include <stdlib.h>
-
 #include "engine/jit/translation.h"
 
 /* Loads from the page that a kick makes unreadable. */
@@ -120,16 +118,22 @@ static void emit_cold_part(struct translation *t)
 	emit_slow_paths(t);
 }
 
-static struct jit_block *new_block(const struct translation *t, const struct jit_source *from)
+/* Of a block and what follows it: its instructions, and room for so many exits. */
+static size_t block_bytes(const struct translation *t, unsigned exits)
 {
 	size_t info = (t->count * sizeof(struct jit_insn_info) + 7) & ~(size_t)7;
-	unsigned exits = 2 + t->branches + t->groups;
-	struct jit_block *b = calloc(1, sizeof(*b) + info + exits * sizeof(*b->exit));
+
+	return sizeof(struct jit_block) + info + exits * sizeof(struct jit_exit);
+}
+
+static struct jit_block *new_block(const struct translation *t, const struct jit_source *from)
+{
+	unsigned exits = 2 + t->branches + t->groups; /* at the most */
+	struct jit_block *b = cache_room(t->j, block_bytes(t, exits));
 
 	if (!b)
 		return NULL;
-	b->exit = (struct jit_exit *)((uint8_t *)(b + 1) + info);
-	b->exits = exits;
+	b->exit = (struct jit_exit *)((uint8_t *)b + block_bytes(t, 0));
 	b->gpa = from->gpa;
 	b->second_page = from->second_page;
 	b->mode = from->mode;
@@ -181,7 +185,7 @@ bool translate_wants_more(struct jit *j, const struct jit_source *from)
 	return from->room < INSN_MAX_LENGTH && !analyse(j, from)->count;
 }
 
-/* NULL: the first instruction is not for us, or no memory; the cache was flushed when it is full. */
+/* NULL: the first instruction is not for us, or the cache was full and is empty now. */
 struct jit_block *translate(struct jit *j, const struct jit_source *from)
 {
 	struct translation *t = analyse(j, from);
@@ -194,8 +198,10 @@ struct jit_block *translate(struct jit *j, const struct jit_source *from)
 	if (!(from->mode & JIT_MODE_UNGROUPED))
 		find_groups(t);
 	b = t->block = new_block(t, from);
-	if (!b)
+	if (!b) {
+		cache_flush(j);
 		return NULL;
+	}
 	t->e = emit_hot(cache);
 	b->code = t->e.p + t->e.to_exec;
 	emit_block(t);
@@ -205,13 +211,13 @@ struct jit_block *translate(struct jit *j, const struct jit_source *from)
 	if (!hot.full)
 		emit_cold_part(t);
 	if (hot.full || t->e.full) {
-		free(b);
 		cache_flush(j);
 		return NULL;
 	}
+	b->exits = t->exits;
 	cache->used = (emitted_until(cache, &hot) + 15) & ~(size_t)15;
 	cache->cold = emitted_until(cache, &t->e);
-	cache_add(j, b);
+	cache_add(j, b, block_bytes(t, t->exits));
 	j->count.blocks++;
 	list_translation(t);
 	return b;

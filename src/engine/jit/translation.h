@@ -208,6 +208,8 @@ void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit);
 void emit_direct(struct translation *t, uint64_t rip, uint32_t info);
 void emit_branch(struct translation *t, const struct item *it);
 /* Behind the block: where its conditional jumps go. */
+/* An exit whose jump has its rel32 there and whose stub comes next. */
+void set_places(const struct translation *t, struct jit_exit *x, const uint8_t *rel32);
 void emit_side_exits(struct translation *t);
 /* Of a direct jump or call. */
 uint64_t relative_target(const struct item *it);
