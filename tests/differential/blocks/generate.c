@@ -1,6 +1,9 @@
 #include "blocks.h"
 
+#include <stdbool.h>
 #include <string.h>
+
+#include "base/bits.h"
 
 #define MOST_INSNS 24
 #define LONGEST_SKIP 100 /* of a rel8, before one more instruction */
@@ -247,6 +250,198 @@ static void bound_index(struct writer *w)
 	}
 }
 
+/* ---- Flags ---- */
+
+static void two_registers(struct writer *w, unsigned opcode)
+{
+	unsigned to = value(w), from = value(w);
+
+	byte(w, 0x48 | (from >> 3) << 2 | to >> 3);
+	byte(w, opcode);
+	byte(w, 0xc0 | (from & 7) << 3 | (to & 7));
+}
+
+static void one_register(struct writer *w, unsigned opcode, unsigned extension)
+{
+	unsigned reg = value(w);
+
+	byte(w, (roll(w->d, 2) ? 0x48 : 0x40) | reg >> 3);
+	byte(w, opcode);
+	byte(w, 0xc0 | extension << 3 | (reg & 7));
+}
+
+static void move_conditionally(struct writer *w)
+{
+	unsigned to = value(w), from = value(w);
+
+	byte(w, 0x48 | (to >> 3) << 2 | from >> 3);
+	byte(w, 0x0f);
+	byte(w, 0x40 | (unsigned)roll(w->d, 16));
+	byte(w, 0xc0 | (to & 7) << 3 | (from & 7));
+}
+
+static void set_conditionally(struct writer *w)
+{
+	unsigned reg = value(w);
+
+	byte(w, 0x40 | reg >> 3);
+	byte(w, 0x0f);
+	byte(w, 0x90 | (unsigned)roll(w->d, 16));
+	byte(w, 0xc0 | (reg & 7));
+}
+
+/* Counts of 0, whose shifts leave flags alone, and of 1: no flag but A is undefined. */
+static void shift(struct writer *w)
+{
+	static const uint8_t extensions[] = { 0, 1, 2, 3, 4, 5, 7 };
+	static const uint8_t counts[] = { 0, 1, 64 };
+	unsigned count = counts[roll(w->d, sizeof(counts))];
+	unsigned extension = extensions[roll(w->d, sizeof(extensions))];
+
+	if (roll(w->d, 2)) {
+		byte(w, 0xb1); /* mov cl, imm8 */
+		byte(w, count);
+		one_register(w, 0xd3, extension);
+	} else {
+		one_register(w, 0xc1, extension);
+		byte(w, count);
+	}
+}
+
+/* BT, SETC, and a writer of what BT leaves undefined. */
+static void bit_test(struct writer *w)
+{
+	unsigned reg = value(w);
+
+	byte(w, 0x48 | reg >> 3);
+	byte(w, 0x0f);
+	byte(w, 0xba);
+	byte(w, 0xe0 | (unsigned)roll(w->d, 4) << 3 | (reg & 7));
+	byte(w, (unsigned)roll(w->d, 64));
+	byte(w, 0x0f);
+	byte(w, roll(w->d, 2) ? 0x92 : 0x94);
+	byte(w, 0xc2);
+	two_registers(w, 0x39);
+}
+
+/* The whole of them, without A, which is undefined now and then. */
+static void flags_image(struct writer *w)
+{
+	/* pushfq; setc dl; and qword [rsp], ... */
+	static const uint8_t push[] = { 0x9c, 0x0f, 0x92, 0xc2, 0x48, 0x81, 0x24, 0x24, 0xc5, 0x08, 0, 0 };
+	static const uint8_t load[] = { 0x9f, 0x9e, 0xb4, 0 }; /* lahf; sahf; mov ah, 0 */
+	static const uint8_t pop[] = { 0x9c, 0x9d };           /* pushfq; popfq */
+	static const struct {
+		const uint8_t *bytes;
+		unsigned n;
+	} rows[] = { { push, sizeof(push) }, { load, sizeof(load) }, { pop, sizeof(pop) } };
+	unsigned row = (unsigned)roll(w->d, LM_ARRAY_SIZE(rows));
+
+	for (unsigned k = 0; k < rows[row].n; k++)
+		byte(w, rows[row].bytes[k]);
+}
+
+static void flags(struct writer *w)
+{
+	static const uint8_t opcodes[] = { 0x01, 0x11, 0x11, 0x19, 0x31, 0x39, 0x39, 0x85 };
+	static const uint8_t carry[] = { 0xf5, 0xf8, 0xf9 }; /* cmc, clc, stc */
+
+	switch (roll(w->d, 10)) {
+	case 0 ... 2:
+		two_registers(w, opcodes[roll(w->d, sizeof(opcodes))]);
+		break;
+	case 3:
+		one_register(w, 0xff, (unsigned)roll(w->d, 2)); /* inc, dec */
+		break;
+	case 4:
+		shift(w);
+		break;
+	case 5:
+		bit_test(w);
+		break;
+	case 6:
+		byte(w, carry[roll(w->d, sizeof(carry))]);
+		break;
+	case 7:
+		move_conditionally(w);
+		break;
+	case 8:
+		set_conditionally(w);
+		break;
+	default:
+		flags_image(w);
+		break;
+	}
+}
+
+const uint8_t faulting[FAULTS][4] = {
+	[FAULT_LOAD] = { 0x48, 0x8b, 0x04, 0x25 },   /* mov rax, [disp32] */
+	[FAULT_STORE] = { 0x48, 0x89, 0x04, 0x25 },  /* mov [disp32], rax */
+	[FAULT_DIVIDE] = { 0x48, 0xf7, 0x34, 0x25 }, /* div qword [disp32] */
+	[FAULT_ALIGN] = { 0x0f, 0x28, 0x04, 0x25 },  /* movaps xmm0, [disp32] */
+};
+
+/* The handler's IRET gives back the flags that the exception saw. */
+static void fault(struct writer *w)
+{
+	unsigned kind = (unsigned)roll(w->d, FAULTS);
+
+	for (unsigned k = 0; k < 4; k++)
+		byte(w, faulting[kind][k]);
+	dword(w, kind == FAULT_LOAD || kind == FAULT_STORE ? NOT_PRESENT : ZEROS);
+}
+
+/* ---- To other pages and by way of registers ---- */
+
+static void call_function(struct writer *w)
+{
+	byte(w, 0xb8); /* mov eax, imm32 */
+	dword(w, FUNCTIONS + 16 * (unsigned)roll(w->d, FUNCTION_COUNT));
+	byte(w, 0xff); /* call rax */
+	byte(w, 0xd0);
+}
+
+/* LEA of the address behind, and there by JMP, CALL, or PUSH and RET. */
+static void jump_to_next(struct writer *w)
+{
+	static const uint8_t jumps[][2] = { { 0xff, 0xe0 }, { 0xff, 0xd0 }, { 0x50, 0xc3 } };
+	const uint8_t *jump = jumps[roll(w->d, 3)];
+
+	byte(w, 0x48); /* lea rax, [rip + 2] */
+	byte(w, 0x8d);
+	byte(w, 0x05);
+	dword(w, 2);
+	byte(w, jump[0]);
+	byte(w, jump[1]);
+}
+
+/* MOVSQ or STOSQ: C code in the middle. */
+static void string(struct writer *w)
+{
+	byte(w, 0x48);
+	byte(w, roll(w->d, 2) ? 0xa5 : 0xab);
+}
+
+static void leave_block(struct writer *w)
+{
+	static void (*const ways[])(struct writer *) = { call_function, jump_to_next, string };
+
+	ways[roll(w->d, LM_ARRAY_SIZE(ways))](w);
+}
+
+void write_functions(uint8_t *code)
+{
+	static const uint8_t functions[FUNCTION_COUNT][16] = {
+		{ 0xc3 },                                                       /* ret */
+		{ 0x48, 0xff, 0xc2, 0xc3 },                                     /* inc rdx; ret */
+		{ 0x48, 0x89, 0x54, 0x24, 0xf8, 0x48, 0x83, 0xd2, 0x00, 0xc3 }, /* mov [rsp-8], rdx; adc rdx, 0; ret */
+		{ 0x0f, 0x92, 0xc2, 0x48, 0x39, 0xc8, 0xc3 },                   /* setc dl; cmp rax, rcx; ret */
+		{ 0x52, 0x74, 0x01, 0x90, 0x5a, 0xc3 },                         /* push rdx; jz over nop; pop rdx; ret */
+	};
+
+	memcpy(code, functions, sizeof(functions));
+}
+
 /* Ends a block: a jump forward over the next instructions, taken or not, or a call of the next. */
 static void branch(struct writer *w)
 {
@@ -267,9 +462,32 @@ static void one_instruction(struct writer *w)
 	static void (*const kinds[])(struct writer *) = {
 		integer, integer, integer, integer, bytes_and_words, store_constant, sse, avx,
 		stack, stack, stack, move_pointer, move_pointer, bound_index, branch,
+		flags, flags, flags, flags, leave_block, fault,
 	};
 
 	kinds[roll(w->d, sizeof(kinds) / sizeof(kinds[0]))](w);
+}
+
+/* Goes on at the start until R15 is 0: by JNZ, or by a jump behind one more access. */
+static void loop(struct writer *w, const uint8_t *start)
+{
+	bool jump = roll(w->d, 2);
+
+	byte(w, 0x49); /* dec r15 */
+	byte(w, 0xff);
+	byte(w, 0xcf);
+	if (jump) {
+		byte(w, 0x74); /* jz over it */
+		w->skip = w->p++;
+		store_constant(w);
+		byte(w, 0xe9); /* jmp */
+	} else {
+		byte(w, 0x0f); /* jnz */
+		byte(w, 0x85);
+	}
+	dword(w, (uint32_t)(start - (w->p + 4)));
+	if (jump)
+		branch(w);
 }
 
 unsigned generate(struct dice *d, uint8_t *code)
@@ -284,12 +502,7 @@ unsigned generate(struct dice *d, uint8_t *code)
 	}
 	if (w.skip)
 		branch(&w);
-	byte(&w, 0x49); /* dec r15 */
-	byte(&w, 0xff);
-	byte(&w, 0xcf);
-	byte(&w, 0x0f); /* jnz to the start */
-	byte(&w, 0x85);
-	dword(&w, (uint32_t)(code - (w.p + 4)));
+	loop(&w, code);
 	byte(&w, 0xf4); /* hlt */
 	return (unsigned)(w.p - code);
 }

@@ -1,23 +1,30 @@
 /*
- * blocks [--cases N] [--seed S] [--case K]
+ * blocks [--cases N] [--seed S] [--case K] [--kicks 1]
  *
- * Runs loops of random instructions, most of which access memory at the edges of pages, by the
- * translator and by the interpreter: registers, memory and page tables must be the same afterwards.
- * Single instructions are the oracle's; here it is about what the translator makes of several. The
- * pages differ in rights and in what is present, and one contains code.
+ * Runs loops of random instructions, most of which access memory at the edges of pages or work with
+ * flags, by the translator and by the interpreter: registers, memory and page tables must be the same
+ * afterwards. Single instructions are the oracle's; here it is about what the translator makes of
+ * several. The pages differ in rights and in what is present, and one contains code. With --kicks
+ * another thread makes translated code leave at its polls, wherever it happens to be.
  */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "../../unit/x86_box.h"
 #include "blocks.h"
 #include "engine/engine.h"
 
 #define CODE       0x80000u  /* one to one, as all of these 2 MiB, read-only */
-#define START      0x900u    /* of the code in its page */
+#define START      0x900u    /* of the code in its page, unless it goes on in the next */
+#define CODE_PAGES 3u        /* two for the code, then FUNCTIONS */
 #define SHARED     0x8000u   /* a page of code that is data too */
 #define HANDLER    0x8e00u   /* of every exception: HLT; out of the reach of stores at the edges */
+#define HANDLE_DE  0x8e10u   /* HLT likewise, unless it is one of the faulting instructions */
+#define HANDLE_GP  0x8e30u
+#define HANDLE_PF  0x8e50u
 #define WRITABLE   0x20000000u /* gva of the same 2 MiB, for the processor's own stores */
 #define IST_TOP    0xa000u
 #define PT         0x20000u
@@ -32,7 +39,7 @@
 
 struct options {
 	uint64_t cases, seed, one;
-	bool single;
+	bool single, kicks;
 };
 
 struct runner {
@@ -56,6 +63,34 @@ static const struct page {
 	{ SHARED, PTE_RW },
 };
 
+/* Skips the faulting instruction where it is one of ours, else goes to HANDLER. */
+static void write_handlers(struct x86_box *b)
+{
+	static const uint8_t divide[] = {
+		0x50, 0x48, 0x8b, 0x44, 0x24, 0x08, /* push rax; mov rax, [rsp + 8] */
+		0x81, 0x38, 0x48, 0xf7, 0x34, 0x25, /* cmp dword [rax], faulting[FAULT_DIVIDE] */
+		0x58, 0x75, 0xe1,                   /* pop rax; jne HANDLER */
+		0x48, 0x83, 0x04, 0x24, FAULTING_BYTES, 0x48, 0xcf, /* add qword [rsp], 8; iretq */
+	};
+	static const uint8_t protection[] = {
+		0x50, 0x48, 0x8b, 0x44, 0x24, 0x10, /* push rax; mov rax, [rsp + 16] */
+		0x81, 0x38, 0x0f, 0x28, 0x04, 0x25, /* cmp dword [rax], faulting[FAULT_ALIGN] */
+		0x58, 0x75, 0xc1,                   /* pop rax; jne HANDLER */
+		0x48, 0x83, 0xc4, 0x08, 0x48, 0x83, 0x04, 0x24, FAULTING_BYTES, 0x48, 0xcf,
+	};
+	static const uint8_t page[] = {
+		0x50, 0x0f, 0x20, 0xd0,             /* push rax; mov rax, cr2 */
+		0x48, 0x3d, 0x00, 0x00, 0x30, 0x00, /* cmp rax, NOT_PRESENT */
+		0x58, 0x75, 0xa3,                   /* pop rax; jne HANDLER */
+		0x48, 0x83, 0xc4, 0x08, 0x48, 0x83, 0x04, 0x24, FAULTING_BYTES, 0x48, 0xcf,
+	};
+
+	box_put(b, HANDLER, 0xf4, 1);
+	memcpy(ram_ptr(&b->ram, GPA(HANDLE_DE), sizeof(divide)), divide, sizeof(divide));
+	memcpy(ram_ptr(&b->ram, GPA(HANDLE_GP), sizeof(protection)), protection, sizeof(protection));
+	memcpy(ram_ptr(&b->ram, GPA(HANDLE_PF), sizeof(page)), page, sizeof(page));
+}
+
 static void fill_pages(struct x86_box *b)
 {
 	static uint64_t content[PAGES * PAGE_SIZE / 8];
@@ -65,7 +100,7 @@ static void fill_pages(struct x86_box *b)
 		content[k] = roll(&d, UINT64_MAX);
 	memcpy(ram_ptr(&b->ram, GPA(FRAMES), sizeof(content)), content, sizeof(content));
 	memset(ram_ptr(&b->ram, GPA(SHARED), PAGE_SIZE), 0, PAGE_SIZE);
-	box_put(b, HANDLER, 0xf4, 1);
+	write_handlers(b);
 	ram_note_write(&b->ram, ram_ptr(&b->ram, GPA(SHARED), PAGE_SIZE), PAGE_SIZE);
 	for (unsigned k = 0; k < PAGES; k++)
 		box_put(b, PT + 8 * k, pages[k].frame | pages[k].bits, 8);
@@ -85,6 +120,9 @@ static void init_runner(struct runner *r, const char *engine)
 	box_put(&r->box, BOX_PML4 + 0x2000 + 8 * (WRITABLE >> 21), 0x83, 8);
 	for (unsigned v = 0; v < 32; v++)
 		box_set_gate(&r->box, r->cpu, v, HANDLER, 0x8e, 1);
+	box_set_gate(&r->box, r->cpu, 0, HANDLE_DE, 0x8e, 1);
+	box_set_gate(&r->box, r->cpu, 13, HANDLE_GP, 0x8e, 1);
+	box_set_gate(&r->box, r->cpu, 14, HANDLE_PF, 0x8e, 1);
 	box_put(&r->box, BOX_TSS + TSS_IST1, WRITABLE + IST_TOP, 8);
 }
 
@@ -116,7 +154,6 @@ static void set_registers(struct x86_cpu *c, struct dice d)
 		for (unsigned n = 0; n < 4; n++)
 			c->s.vec[k].q[n] = roll(&d, UINT64_MAX);
 	c->s.rflags = 2;
-	c->s.rip = CODE + START;
 	c->s.cr2 = 0;
 	c->s.activity = CPU_ACTIVE;
 }
@@ -125,16 +162,20 @@ static void set_registers(struct x86_cpu *c, struct dice d)
 static void run_case(struct runner *r, struct dice d, const uint8_t *code, unsigned length)
 {
 	bool counted = roll(&d, 2);
-	uint8_t *p = ram_ptr(&r->box.ram, GPA(CODE), PAGE_SIZE);
+	unsigned start = roll(&d, 3) ? START : (unsigned)(PAGE_SIZE - roll(&d, length));
+	uint8_t *p = ram_ptr(&r->box.ram, GPA(CODE), CODE_PAGES * PAGE_SIZE);
 
-	memset(p, 0, PAGE_SIZE);
-	memcpy(p + START, code, length);
-	ram_note_write(&r->box.ram, p, PAGE_SIZE);
+	memset(p, 0, CODE_PAGES * PAGE_SIZE);
+	memcpy(p + start, code, length);
+	write_functions(p + (FUNCTIONS - CODE));
+	ram_note_write(&r->box.ram, p, CODE_PAGES * PAGE_SIZE);
 	fill_pages(&r->box);
 	set_registers(r->cpu, d);
+	r->cpu->s.rip = CODE + start;
 	r->engine->state_load(r->cpu);
 	r->executed = r->cpu->count.instructions;
-	r->engine->run(r->cpu, counted ? BUDGET : ENGINE_NO_BUDGET);
+	while (r->engine->run(r->cpu, counted ? BUDGET : ENGINE_NO_BUDGET) == EXIT_KICKED)
+		;
 	r->engine->state_save(r->cpu);
 	r->executed = counted ? r->cpu->count.instructions - r->executed : 0;
 }
@@ -182,7 +223,7 @@ static const char *difference(void)
 	if (faulted && (!same_memory(IST_TOP - 16, 16) || !same_memory(IST_TOP - 40, 16) ||
 			!same_memory((uint32_t)a->gpr[RSP] & 0xffff, 8)))
 		return "the exception's frame";
-	if (!same_page_tables(faulted && !a->cr2))
+	if (!same_page_tables(faulted && interp.cpu->fault.vector == 13))
 		return "page tables";
 	return same_memory(FRAMES, PAGES * PAGE_SIZE) && same_memory(SHARED, PAGE_SIZE) ? NULL
 										       : "memory";
@@ -233,13 +274,25 @@ static struct options parse(int argc, char **argv)
 			o.seed = value;
 		else if (!strcmp(argv[k], "--case"))
 			o.one = value, o.single = true;
+		else if (!strcmp(argv[k], "--kicks"))
+			o.kicks = value;
 	}
 	return o;
+}
+
+static void *kick_on(void *cpu)
+{
+	for (;;) {
+		jit.engine->kick(cpu);
+		usleep(20);
+	}
+	return NULL;
 }
 
 int main(int argc, char **argv)
 {
 	struct options o = parse(argc, argv);
+	pthread_t kicker;
 
 	if (engine_find("jit")->probe(NULL)) {
 		printf("skipped: this host cannot run the translator\n");
@@ -247,6 +300,8 @@ int main(int argc, char **argv)
 	}
 	init_runner(&interp, "interp");
 	init_runner(&jit, "jit");
+	if (o.kicks)
+		LM_BUG_ON(pthread_create(&kicker, NULL, kick_on, jit.cpu));
 	if (o.single)
 		return !agree(&o, o.one);
 	for (uint64_t n = 0; n < o.cases; n++)
