@@ -299,6 +299,7 @@ static bool may_leave_flags(const struct item *it)
 	case ZYDIS_MNEMONIC_SHL:
 	case ZYDIS_MNEMONIC_SHR:
 	case ZYDIS_MNEMONIC_SAR:
+		return it->i.op[1].kind != OPK_IMM || !(it->i.imm & 31);
 	case ZYDIS_MNEMONIC_ROL:
 	case ZYDIS_MNEMONIC_ROR:
 	case ZYDIS_MNEMONIC_RCL:
@@ -350,6 +351,13 @@ static bool may_fault_late(const struct item *it)
 	}
 }
 
+/* Of the classes that have the guest's instruction in their code. */
+static bool carries_itself(const struct item *it)
+{
+	return it->class == JIT_COPY || it->class == JIT_BITS || it->class == JIT_JCC ||
+	       it->class == JIT_LOOP;
+}
+
 static void find_live_flags(struct translation *t)
 {
 	uint32_t live = ARITH_FLAGS;
@@ -357,20 +365,21 @@ static void find_live_flags(struct translation *t)
 	for (unsigned k = t->count; k-- > 0;) {
 		struct item *it = &t->item[k];
 		const ZydisAccessedFlags *f = it->z.cpu_flags;
-		uint32_t written = 0, read = 0;
+		uint32_t written = 0, read = 0, left;
 
 		if (f) {
-			written = f->modified | f->set_0 | f->set_1 | f->undefined;
-			read = f->tested;
+			written = (f->modified | f->set_0 | f->set_1 | f->undefined) & ARITH_FLAGS;
+			read = f->tested & ARITH_FLAGS;
 		}
+		left = may_leave_flags(it) ? live : live & ~written;
+		it->flags_written = carries_itself(it) && written;
+		it->flags_needed = carries_itself(it) && (read || (written && left));
 		if (it->class == JIT_INTERP || it->class == JIT_JCC || it->class >= JIT_PUSHF ||
 		    may_fault_late(it))
 			read = ARITH_FLAGS;
-		if (it->class >= JIT_PUSHF)
-			written = 0;
-		if (!may_leave_flags(it))
-			live &= ~written;
-		live |= read & ARITH_FLAGS;
+		if (it->class < JIT_PUSHF)
+			live = left;
+		live |= read;
 		it->flags_live_in = live != 0;
 	}
 }

@@ -63,7 +63,8 @@ void emit_bit_string(struct translation *t, const struct item *it)
 	emit_address(t, it, m);
 	emit_word_address(t, it, reg);
 	emit_segment(t, m);
-	emit_translate(t, it, it->i.osz, write);
+	emit_translate(t, it->i.osz, write);
+	flags_provide(t, it, H11);
 	emit_bit_number(t, it, reg);
 	if (it->i.lock)
 		emit_u8(e, 0xf0);

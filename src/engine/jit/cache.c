@@ -139,7 +139,9 @@ void cache_set_target(struct jit *j, struct jit_exit *x, const uint8_t *target)
 
 void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
 {
-	cache_set_target(j, x, to->chained);
+	bool parked = x->flags_parked && (to->starts_parked || !x->flags_here);
+
+	cache_set_target(j, x, parked ? to->chained_parked : to->chained);
 	x->to = to;
 	x->next_in = to->incoming;
 	to->incoming = x;
@@ -183,7 +185,7 @@ static void unhash(struct jit *j, struct jit_block *b)
 		slot_of(j, b->gpa, b->mode)->block = NULL;
 }
 
-/* Whoever still knows its address is sent on as if it did not: `code` has the target in r10. */
+/* Whoever still knows its address is sent on as if it did not: `code` has the target in r10, flags parked. */
 static void divert(struct jit *j, const struct jit_block *b)
 {
 	uint8_t *p = j->cache.writable + (b->code - j->cache.exec);

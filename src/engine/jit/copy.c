@@ -115,6 +115,7 @@ static void emit_copy_with_memory(struct translation *t, const struct item *it)
 	unsigned data = NO_REG;
 	struct place m = emit_access(t, it, it->data_regs ? &data : NULL);
 
+	flags_provide(t, it, it->data_regs ? data : scratch_spare(t, m));
 	if (it->data_regs)
 		emit_load_gs(e, data, reg_slot(it->data_regs));
 	if (!(it->z.attributes & ZYDIS_ATTRIB_HAS_MODRM))
@@ -155,6 +156,7 @@ void emit_copy(struct translation *t, const struct item *it)
 		scratch_free(t, H10);
 	if (used & 2)
 		scratch_free(t, H11);
+	flags_provide(t, it, scratch_spare(t, at_base(NO_REG, 0)));
 	if (used & 1)
 		emit_load_gs(&t->e, H10, JS_GPR(10));
 	if (used & 2)

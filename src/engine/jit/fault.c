@@ -18,14 +18,20 @@ static const int greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, RE
 				 REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
 				 REG_R12, REG_R13, REG_R14, REG_R15 };
 
-uint64_t fault_offset(const struct jit_block *b, const uint8_t *host)
+/* The guest instruction that a host address in a block belongs to. */
+static const struct jit_insn_info *info_at(const struct jit_block *b, uint64_t offset)
 {
-	uint64_t offset = (uint64_t)(host - b->code);
 	unsigned k = b->insns - 1;
 
 	while (k && b->info[k].host > offset)
 		k--;
-	return (b->gpa + b->info[k].guest) & PAGE_MASK;
+	return &b->info[k];
+}
+
+/* In front of the first instruction: the poll. */
+static bool is_parked(const struct jit_block *b, uint64_t offset)
+{
+	return offset < b->info[0].host ? b->starts_parked : info_at(b, offset)->parked;
 }
 
 static uint64_t pack_flags(uint64_t rflags)
@@ -37,6 +43,7 @@ static bool recover(struct jit *j, ucontext_t *uc, uint64_t address)
 {
 	const uint8_t *pc = (const uint8_t *)uc->uc_mcontext.gregs[REG_RIP];
 	struct jit_block *b;
+	uint64_t offset;
 
 	if (!j || pc < j->cache.common_end || pc >= j->cache.exec + j->cache.size)
 		return false;
@@ -46,9 +53,11 @@ static bool recover(struct jit *j, ucontext_t *uc, uint64_t address)
 	for (unsigned r = 0; r < 16; r++)
 		if (r != R10 && r != R11)
 			j->js->gpr[r] = (uint64_t)uc->uc_mcontext.gregs[greg_of[r]];
-	j->js->save_flags = pack_flags((uint64_t)uc->uc_mcontext.gregs[REG_EFL]);
+	offset = (uint64_t)(pc - b->code);
+	if (!is_parked(b, offset))
+		j->js->save_flags = pack_flags((uint64_t)uc->uc_mcontext.gregs[REG_EFL]);
 	j->js->slow_return = 0;
-	j->js->rip = j->js->page_base + fault_offset(b, pc);
+	j->js->rip = j->js->page_base + ((b->gpa + info_at(b, offset)->guest) & PAGE_MASK);
 	j->js->exit = (address & ~PAGE_MASK) == (uint64_t)j->poll_page ? JIT_EXIT_POLL
 									: JIT_EXIT_FAULT;
 	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)j->exit_fault;

@@ -1,13 +1,11 @@
 /*
  * Groups: accesses of one block whose addresses differ by constants, close to each other. In front
- * of the first one, the leader, or earlier where flags are live there, it is checked for all of them
+ * of the first one, the leader, or earlier where flags are dead, it is checked for all of them
  * that they lie in one page and that its table entry permits them. Where the check fails, the block
  * is left there for one without groups, so a fault comes from the instruction that it belongs to.
  *
  * An addend is good until the block ends: only the dispatcher takes table entries away.
  */
-#include <limits.h>
-
 #include "engine/jit/translation.h"
 
 /* The longer, the more often it crosses a page; with an index that is a byte, of 8 bytes each. */
@@ -33,8 +31,6 @@ struct key {
 };
 
 #define FARTHEST_MOVE 16384 /* of a register between the check and the leader */
-
-#define NO_CHECK UINT_MAX
 
 #define NAME_NONE UINT32_MAX
 #define NAME_RIP  (UINT32_MAX - 1)
@@ -252,8 +248,8 @@ static bool is_known(const struct access *a, const struct value *then, const str
 }
 
 /*
- * The last place where flags are dead and the address is known, or NO_CHECK. A conditional jump may
- * ask whether a pointer is one, or end a loop.
+ * The last place where flags are dead and the address is known, else in front of the leader, where they
+ * must be parked. A conditional jump may ask whether a pointer is one, or end a loop.
  */
 static unsigned find_check(const struct translation *t, const struct values *before,
 			   unsigned leader)
@@ -262,13 +258,13 @@ static unsigned find_check(const struct translation *t, const struct values *bef
 
 	for (unsigned k = leader + 1; k-- > 0;) {
 		if (k < leader && t->item[k].class == JIT_JCC)
-			return NO_CHECK;
+			break;
 		if (!is_known(a, before[k].reg, before[leader].reg))
-			return NO_CHECK;
+			break;
 		if (!t->item[k].flags_live_in)
 			return k;
 	}
-	return NO_CHECK;
+	return leader;
 }
 
 /* The leader's address + low, in the registers as they are in front of the check. */
@@ -308,6 +304,14 @@ static void make_group(struct translation *t, const struct key *keys,
 	g->span = (uint32_t)(high - low);
 }
 
+bool has_group_check(const struct translation *t, unsigned item)
+{
+	for (unsigned k = 0; k < t->groups; k++)
+		if (t->group[k].check == item)
+			return true;
+	return false;
+}
+
 void find_groups(struct translation *t)
 {
 	static __thread struct values before[JIT_MAX_INSNS + 1];
@@ -322,12 +326,8 @@ void find_groups(struct translation *t)
 	}
 	for (unsigned k = 0; k < t->count && t->groups < JIT_GROUPS; k++) {
 		const struct access *a = &t->item[k].access;
-		unsigned check;
 
-		if (!a->plain || a->group != NO_GROUP)
-			continue;
-		check = find_check(t, before, k);
-		if (check != NO_CHECK)
-			make_group(t, keys, before, k, check);
+		if (a->plain && a->group == NO_GROUP)
+			make_group(t, keys, before, k, find_check(t, before, k));
 	}
 }

@@ -572,7 +572,6 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 	if (j->poll_page == MAP_FAILED)
 		return lm_err_errno(err, -errno, "cannot map the poll page");
 	j->js->poll = (uint64_t)j->poll_page;
-	j->js->jump_mask = JIT_JUMP_ENTRIES - 1;
 	j->js->mask31 = 31;
 	j->js->mask63 = 63;
 	j->js->index_mask = JIT_INDEX_MASK;

@@ -23,16 +23,14 @@ struct jit_state {
 	uint64_t host_rsp;
 	uint64_t rip;            /* where to go on, at exits */
 	uint64_t exit;           /* why: a struct jit_exit *, or one of JIT_EXIT_ */
-	uint64_t save_rax;       /* while flags are saved in the middle of an instruction */
-	uint64_t save_flags;     /* AH as of LAHF, AL as of SETO */
+	uint64_t save_rax;       /* while flags are parked and no other register is free */
+	uint64_t save_flags;     /* parked: AH as of LAHF, AL as of SETO */
 	uint64_t slow_return;    /* executable address behind a memory check */
 	uint64_t seg_base[6];    /* FS and GS */
 	uint64_t poll;           /* address of the page that a kick makes unreadable */
 	uint64_t target;         /* where enter jumps to */
 	uint64_t page_base;      /* gva of the page that the current block is in */
 	uint64_t kernel_gs_base; /* IA32_KERNEL_GS_BASE */
-	uint64_t jump_rcx;
-	uint64_t jump_mask;      /* PEXT mask for the jump cache */
 	uint64_t slow_gva;
 	uint64_t call_target;
 	uint64_t insn;           /* for helpers: bytes of the instruction, and how it is encoded */
@@ -60,7 +58,7 @@ struct jit_state {
  * another one takes its place there.
  */
 struct jit_jump {
-	uint64_t tag; /* gva, negated; JIT_NO_TAG: empty */
+	uint64_t tag; /* gva, or JIT_NO_TAG: empty */
 	uint64_t host;
 };
 
@@ -68,7 +66,7 @@ struct jit_jumps {
 	struct jit_jump entry[2 * JIT_JUMP_ENTRIES]; /* the first way, then the second */
 };
 
-#define JIT_NO_TAG (-UINT64_C(0x8000000000000001)) /* not canonical: no code is there */
+#define JIT_NO_TAG UINT64_C(0x8000000000000001) /* not canonical: no code is there */
 
 /* Below each table: its jump cache, then the state page (the same in all). */
 #define JIT_BELOW     (sizeof(struct jit_jumps) + 4096)
@@ -137,17 +135,20 @@ struct jit_exit {
 	struct jit_block *to; /* when chained */
 	struct jit_exit *next_in; /* other exits chained to `to` */
 	unsigned insns;       /* of the block, executed when it is taken */
+	bool flags_here, flags_parked; /* as in struct flags (translation.h) */
 	bool ungrouped;       /* the check of a group failed: go on in a block without groups */
 };
 
 struct jit_insn_info {
 	uint16_t host; /* offset of its code in the block */
-	uint16_t guest; /* of the instruction from the block's first one, modulo the size of a page */
+	uint16_t guest : 12; /* of the instruction from the block's first one, modulo the size of a page */
+	uint16_t parked : 1; /* flags are in the state page when it faults, else in EFLAGS */
 };
 
 /*
  * Position-independent: the same block serves every address at which its page is mapped. `code` expects
- * that address in r10; `chained` is for jumps from the same page.
+ * that address in r10 and the flags parked; the others are for jumps from the same page, with the flags in
+ * EFLAGS (`chained`) or parked.
  */
 struct jit_block;
 
@@ -162,13 +163,14 @@ struct jit_block {
 	uint64_t second_page; /* gpa, when its one instruction goes on there; else JIT_ONE_PAGE */
 	uint32_t mode;
 	uint32_t insns;
-	uint8_t *code, *chained, *code_end; /* executable addresses */
+	uint8_t *code, *chained, *chained_parked, *code_end; /* executable addresses */
 	struct jit_block *next_hash;
 	struct jit_page_link link[2];
 	struct jit_exit *exit; /* of the last instruction, the conditional jumps, the groups */
 	unsigned exits;
 	struct jit_exit *incoming;
 	bool dead;
+	bool starts_parked; /* where the body has the flags when it polls */
 	struct jit_insn_info info[]; /* insns entries, in order */
 };
 
@@ -183,8 +185,7 @@ static inline bool jit_crosses(const struct jit_block *b)
 
 /* What a slow path asks jit_miss for. */
 #define JIT_ACCESS_WRITE 1u
-#define JIT_ACCESS_FLAGS 2u /* flags and RAX are saved */
-#define JIT_ACCESS_GROUP 4u /* no exit: JIT_NO_ADDEND */
+#define JIT_ACCESS_GROUP 2u /* no exit: JIT_NO_ADDEND */
 #define JIT_ACCESS_SIZE(a) ((a) >> 8 & 0xfff)
 #define JIT_ACCESS_RIP(a)  ((a) >> 20) /* offset of the instruction in its page */
 
@@ -231,7 +232,8 @@ struct jit {
 	uint64_t notes_seen;
 	struct jit_cache cache;
 	/* Common code, executable addresses. */
-	const uint8_t *enter, *exit_common, *exit_fault, *slow_common, *jump_miss, *jump_dead, *helper_common;
+	const uint8_t *enter, *exit_common, *exit_parked, *exit_fault, *slow_common, *jump_miss, *jump_dead;
+	const uint8_t *helper_common;
 	uint8_t *poll_page;
 	struct x86_cpu *c;
 	bool reads_in_use; /* the host has XGETBV with ECX = 1 */
@@ -317,8 +319,6 @@ uint32_t jit_mode(const struct jit *j, unsigned longest);
 void gs_set(const uint8_t *base);
 
 /* fault.c */
-/* Offset in its page of the guest instruction that a host address in a block belongs to. */
-uint64_t fault_offset(const struct jit_block *b, const uint8_t *host);
 /* Once a process; faults elsewhere go on to the handlers that were there before. */
 void faults_install(void);
 extern __thread struct jit *jit_current;

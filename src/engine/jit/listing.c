@@ -68,7 +68,7 @@ static void list_block(FILE *out, const struct translation *t, uint64_t page)
 		page + (b->gpa & PAGE_MASK), b->gpa, b->mode, b->insns, end);
 	for (unsigned k = 0; k < b->insns; k++) {
 		list_guest(out, t, &t->item[k], page);
-		list_host(out, t, b->info[k].host, k + 1 < b->insns ? b->info[k + 1].host : end);
+		list_host(out, t, k ? b->info[k].host : 0, k + 1 < b->insns ? b->info[k + 1].host : end);
 	}
 	fflush(out);
 }

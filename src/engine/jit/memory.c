@@ -63,20 +63,6 @@ void emit_segment(struct translation *t, const ZydisDecodedOperand *m)
 	EMIT(&t->e, 0x4f, 0x8d, 0x14, 0x1a); /* lea r10, [r10 + r11] */
 }
 
-void emit_save_flags(struct emit *e)
-{
-	emit_store_gs(e, RAX, JS(save_rax));
-	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
-	emit_store_gs(e, RAX, JS(save_flags));
-}
-
-void emit_restore_flags(struct emit *e)
-{
-	emit_load_gs(e, RAX, JS(save_flags));
-	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
-	emit_load_gs(e, RAX, JS(save_rax));
-}
-
 /* ---- The address of an access, in a scratch register ---- */
 
 static unsigned in_scratch(struct translation *t, unsigned reg, unsigned scratch)
@@ -161,6 +147,7 @@ static void emit_entry(struct translation *t, struct slow *s, unsigned from)
 	s->back = e->p + e->to_exec;
 }
 
+/* In front of a check, for which flags are parked if need be. */
 static struct slow *new_slow(struct translation *t, uint32_t access, unsigned span, unsigned dest)
 {
 	struct slow *s = &t->slow[t->slows++];
@@ -169,6 +156,8 @@ static struct slow *new_slow(struct translation *t, uint32_t access, unsigned sp
 		.access = access | span << 8 | (uint32_t)t->item[t->now].rip << 20, .span = span, .item = t->now,
 		.dest = (uint8_t)dest, .group = NO_GROUP,
 	};
+	flags_clobber(t, dest);
+	s->flags = t->flags;
 	return s;
 }
 
@@ -229,7 +218,7 @@ static void emit_plain_check(struct translation *t, struct slow *s, struct place
 	emit_entry(t, s, emit_crossing_check(t, s, crossing));
 }
 
-/* dest = addend for a plain access. Flags are dead. */
+/* dest = addend for a plain access. */
 static void emit_single_check(struct translation *t, const struct access *a, unsigned dest)
 {
 	struct slow *s = new_slow(t, a->write ? JIT_ACCESS_WRITE : 0, a->size, dest);
@@ -257,19 +246,13 @@ void emit_group_checks(struct translation *t)
 			emit_group_check(t, (int)k);
 }
 
-/*
- * With h10 = gva: h11 = the addend. Flags are kept when `live`, and then RAX is in the state page
- * from here to the end of the check.
- */
-static void emit_check_h10(struct translation *t, const struct access *a, bool crossing, bool live)
+/* With h10 = gva: h11 = the addend. */
+static void emit_check_h10(struct translation *t, const struct access *a, bool crossing)
 {
 	struct emit *e = &t->e;
-	struct slow *s = new_slow(t, (a->write ? JIT_ACCESS_WRITE : 0) | (live ? JIT_ACCESS_FLAGS : 0),
-				  a->size, H11);
+	struct slow *s = new_slow(t, a->write ? JIT_ACCESS_WRITE : 0, a->size, H11);
 	unsigned tail = round_up_pow2(a->size);
 
-	if (live)
-		emit_save_flags(e);
 	if (crossing && a->size <= 8 && tail == a->size) {
 		emit_test8(e, H10, tail - 1);
 		emit_cross_jump(t, s, 5);
@@ -279,8 +262,6 @@ static void emit_check_h10(struct translation *t, const struct access *a, bool c
 		emit_cross_jump(t, s, 4);
 	}
 	emit_entry(t, s, H10);
-	if (live)
-		emit_restore_flags(e);
 }
 
 /* ---- The access ---- */
@@ -297,12 +278,12 @@ static struct place in_both(struct translation *t, unsigned *data)
 	return at_base(H10, 0);
 }
 
-void emit_translate(struct translation *t, const struct item *it, unsigned size, bool write)
+void emit_translate(struct translation *t, unsigned size, bool write)
 {
 	const struct access a = { .size = (uint16_t)size, .write = write };
 	unsigned free;
 
-	emit_check_h10(t, &a, size > 1, it->flags_live_in);
+	emit_check_h10(t, &a, size > 1);
 	in_both(t, &free);
 }
 
@@ -320,7 +301,7 @@ static struct place emit_general_access(struct translation *t, const struct item
 		emit_address(t, it, memory_operand(it));
 		emit_segment(t, memory_operand(it));
 	}
-	emit_check_h10(t, a, crossing, it->flags_live_in);
+	emit_check_h10(t, a, crossing);
 	return in_both(t, data);
 }
 
@@ -366,7 +347,7 @@ struct place emit_access(struct translation *t, const struct item *it, unsigned 
 		m.disp += m.base == RSP ? t->rsp_late : 0;
 		return emit_with_addend(t, m, scratch_addend(t, a->group), data);
 	}
-	if (!a->plain || it->flags_live_in || !is_register_based(a->guest))
+	if (!a->plain || !is_register_based(a->guest))
 		return emit_general_access(t, it, data);
 	addend = scratch_take(t, NO_REG);
 	emit_single_check(t, a, addend);
@@ -383,7 +364,7 @@ struct place emit_read_operand(struct translation *t, const struct item *it,
 	scratch_free_all(t);
 	emit_address(t, it, m);
 	emit_segment(t, m);
-	emit_check_h10(t, &read, true, it->flags_live_in);
+	emit_check_h10(t, &read, true);
 	return in_both(t, NULL);
 }
 
@@ -405,6 +386,9 @@ static void emit_ungrouped_exit(struct translation *t, const struct slow *s, uin
 	x->offset = (uint32_t)t->item[s->item].rip;
 	x->insns = s->item;
 	x->ungrouped = true;
+	x->flags_here = !s->flags.parked;
+	x->flags_parked = s->flags.parked;
+	t->flags = s->flags;
 	emit_leave_to(t, x->offset, (uint64_t)x);
 }
 

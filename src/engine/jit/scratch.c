@@ -82,3 +82,11 @@ unsigned scratch_addend(struct translation *t, int group)
 	scratch_hold(t, reg, group);
 	return reg;
 }
+
+unsigned scratch_spare(const struct translation *t, struct place m)
+{
+	for (unsigned reg = H10; reg <= H11; reg++)
+		if (reg != m.base && reg != m.index && !scratch_is_held(t, reg))
+			return reg;
+	return NO_REG;
+}

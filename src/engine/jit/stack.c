@@ -174,7 +174,8 @@ void emit_pushf(struct translation *t, const struct item *it)
 	struct place m;
 
 	scratch_free_all(t);
-	emit_save_flags(e);
+	flags_park(t, H11);
+	t->flags.here = false;
 	emit_load_byte(e, H11, JS(save_flags) + 1); /* AH */
 	emit_load_byte(e, H10, JS(save_flags));     /* OF */
 	EMIT(e, 0x41, 0xc1, 0xe2, 11);              /* shl r10d, 11 */
@@ -184,7 +185,6 @@ void emit_pushf(struct translation *t, const struct item *it)
 	EMIT(e, 0x45, 0x09, 0xd3);
 	emit_gs(e, 0x0b, H11, JS(system_flags));    /* or r11, gs:[...] */
 	emit_store_gs(e, H11, JS(work));
-	emit_restore_flags(e);
 	m = emit_access(t, it, &data);
 	emit_load_gs(e, data, JS(work));
 	emit_store(e, data, m);

@@ -106,8 +106,6 @@ static void emit_enter(struct jit *j, struct emit *e)
 	EMIT(e, 0x48, 0x83, 0xec, 0x08);                                     /* sub rsp, 8 */
 	emit_store_gs(e, RSP, JS(host_rsp));
 	emit_simd_load(e);
-	emit_load_gs(e, RAX, JS(save_flags));
-	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
 	for (unsigned r = 0; r < 16; r++)
 		if (in_host_register(r))
 			emit_load_gs(e, r, JS_GPR(r));
@@ -123,10 +121,9 @@ static uint8_t *emit_exits(struct jit *j, struct emit *e)
 {
 	uint8_t *to_exit, *to_resolve;
 
-	/* A jump that the cache does not know: r10 = target, r11 = JIT_JUMP_INFO, RCX is stored. */
+	/* A jump that the cache does not know: r10 = target, r11 = JIT_JUMP_INFO, flags parked. */
 	j->jump_miss = here(e);
 	emit_second_lookup(e);
-	emit_load_gs(e, RCX, JS(jump_rcx));
 	EMIT(e, 0xe9, 0, 0, 0, 0);
 	to_resolve = e->p - 4;
 	/* The same from a block that is no more: the target is good. */
@@ -136,6 +133,8 @@ static uint8_t *emit_exits(struct jit *j, struct emit *e)
 	to_exit = e->p - 4;
 
 	j->exit_common = here(e);
+	emit_store_flags(e, NO_REG);
+	j->exit_parked = here(e);
 	emit_store_gs(e, H11, JS(exit));
 	emit_load_gs(e, H11, JS(page_base));
 	EMIT(e, 0x4f, 0x8d, 0x14, 0x1a); /* lea r10, [r10 + r11] */
@@ -147,8 +146,6 @@ static uint8_t *emit_exits(struct jit *j, struct emit *e)
 		if (in_host_register(r))
 			emit_store_gs(e, r, JS_GPR(r));
 	emit_store_gs(e, RSP, JS_GPR(RSP));
-	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
-	emit_store_gs(e, RAX, JS(save_flags));
 	/* The fault handler comes here with everything stored. */
 	j->exit_fault = here(e);
 	emit_load_gs(e, RSP, JS(host_rsp));
@@ -196,22 +193,18 @@ static void emit_slow(struct jit *j, struct emit *e)
 	emit_jmp(e, j->exit_fault);
 }
 
-/* What C functions may change, and the flags. */
+/* What C functions may change. Flags are parked. */
 static void emit_save_for_c(struct emit *e)
 {
 	for (unsigned r = 0; r < 16; r++)
 		if (clobbered_by_c(r))
 			emit_store_gs(e, r, JS_GPR(r));
 	emit_store_gs(e, RSP, JS_GPR(RSP));
-	EMIT(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
-	emit_store_gs(e, RAX, JS(save_flags));
 	emit_load_gs(e, RSP, JS(host_rsp));
 }
 
 static void emit_load_after_c(struct emit *e)
 {
-	emit_load_gs(e, RAX, JS(save_flags));
-	EMIT(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
 	for (unsigned r = 0; r < 16; r++)
 		if (clobbered_by_c(r))
 			emit_load_gs(e, r, JS_GPR(r));
@@ -252,7 +245,7 @@ static void emit_resolve(struct jit *j, struct emit *e, uint8_t *from)
 	emit_leave_from_c(j, e, JIT_EXIT_LOOKUP);
 }
 
-/* With r10 = helper_word and r11 = the helper. */
+/* With r10 = helper_word and r11 = the helper; flags parked. */
 static void emit_helper_call(struct jit *j, struct emit *e)
 {
 	uint8_t *failed;

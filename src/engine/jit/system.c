@@ -41,6 +41,7 @@ static void emit_operand(struct translation *t, const struct item *it)
 void emit_helper(struct translation *t, const struct item *it)
 {
 	scratch_free_all(t);
+	flags_park(t, H11);
 	emit_operand(t, it);
 	emit_mov_imm(&t->e, H10, helper_word(&it->i, it->rip));
 	emit_mov_imm(&t->e, H11, (uint64_t)jit_helper_of(&it->i));

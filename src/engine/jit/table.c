@@ -163,8 +163,6 @@ uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access)
 		addend = table_fill(j, gva, access & JIT_ACCESS_WRITE);
 	if (addend)
 		return addend;
-	if (access & JIT_ACCESS_FLAGS)
-		j->js->gpr[RAX] = j->js->save_rax;
 	j->js->rip = j->js->page_base + JIT_ACCESS_RIP(access);
 	j->js->exit = JIT_EXIT_FAULT;
 	return 0;
@@ -239,7 +237,7 @@ static void forget_jumps_to(struct jit_table *t, uint64_t gva, uint64_t bytes)
 	for (unsigned k = 0; k < t->jump_count; k++) {
 		struct jit_jump *jump = logged_jump(t, k);
 
-		if ((-jump->tag >> PAGE_SHIFT) - first < pages)
+		if ((jump->tag >> PAGE_SHIFT) - first < pages)
 			jump->tag = JIT_NO_TAG;
 	}
 }
@@ -256,9 +254,9 @@ void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host,
 	struct jit_jumps *jumps = jumps_of(t);
 	struct jit_jump *to = &jumps->entry[first_way(gva)];
 
-	if (to->tag != JIT_NO_TAG && to->tag != -gva)
-		set_jump(t, &jumps->entry[JIT_JUMP_ENTRIES + second_way(-to->tag)], *to);
-	set_jump(t, to, (struct jit_jump){ -gva, (uint64_t)host });
+	if (to->tag != JIT_NO_TAG && to->tag != gva)
+		set_jump(t, &jumps->entry[JIT_JUMP_ENTRIES + second_way(to->tag)], *to);
+	set_jump(t, to, (struct jit_jump){ gva, (uint64_t)host });
 	table_remember_page(t, gva, global);
 }
 

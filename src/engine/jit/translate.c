@@ -86,32 +86,26 @@ static void emit_item(struct translation *t, const struct item *it)
 	}
 }
 
-static bool has_check(const struct translation *t, unsigned item)
-{
-	for (unsigned k = 0; k < t->groups; k++)
-		if (t->group[k].check == item)
-			return true;
-	return false;
-}
-
 static void emit_block(struct translation *t)
 {
 	const struct item *last = &t->item[t->count - 1];
 	uint8_t *start = t->e.p;
 
 	emit_page_base(t);
-	t->block->chained = t->e.p + t->e.to_exec;
+	emit_entries(t);
 	emit_poll(t);
 	for (unsigned k = 0; k < t->count; k++) {
-		t->block->info[k] = (struct jit_insn_info){
-			(uint16_t)(k ? t->e.p - start : 0),
-			(uint16_t)((t->item[k].rip - t->block->gpa) & PAGE_MASK),
-		};
+		struct jit_insn_info *info = &t->block->info[k];
+
+		info->host = (uint16_t)(t->e.p - start);
+		info->guest = (t->item[k].rip - t->block->gpa) & PAGE_MASK;
 		t->now = k;
-		if (!works_with_late_rsp(&t->item[k]) || has_check(t, k))
+		if (!works_with_late_rsp(&t->item[k]) || has_group_check(t, k))
 			emit_late_rsp(t);
 		emit_group_checks(t);
 		emit_item(t, &t->item[k]);
+		info->parked = t->flags.parked;
+		flags_after(t, &t->item[k]);
 	}
 	emit_late_rsp(t);
 	if (!ends_block(last))
@@ -121,6 +115,7 @@ static void emit_block(struct translation *t)
 /* What is seldom needed lies apart, so that caches hold more of the rest. */
 static void emit_cold_part(struct translation *t)
 {
+	emit_cold_entry(t);
 	emit_side_exits(t);
 	emit_slow_paths(t);
 }
@@ -226,6 +221,8 @@ bool emit_lookup_trampoline(struct jit *j, struct jit_exit *x)
 {
 	struct emit e = emit_cold(&j->cache);
 
+	if (!x->flags_parked)
+		emit_store_flags(&e, H11);
 	emit_page_relative(&e, H10, x->offset);
 	emit_lookup(j, &e, JIT_JUMP_INFO(0, 0)); /* the target is canonical: it was there */
 	if (e.full)

@@ -30,7 +30,9 @@ struct item {
 	enum jit_class class;
 	const uint8_t *bytes;
 	uint64_t rip;         /* as offset in the page, as are all code addresses here */
-	bool flags_live_in;  /* flags from before are read by this or a later instruction */
+	bool flags_live_in;  /* flags from before are read by this or a later instruction, or seen */
+	bool flags_needed;   /* it works with them, or leaves some that are live */
+	bool flags_written;  /* any of them */
 	uint8_t address_regs; /* bit 0: R10, bit 1: R11 in the memory operand's address */
 	uint8_t data_regs;    /* the same among other register operands */
 	uint8_t written_regs; /* of these, written */
@@ -46,6 +48,11 @@ struct group {
 	unsigned check, last; /* items: of the check, and of the last access */
 };
 
+/* Where the guest's arithmetic flags are (flags.c); nowhere: dead. */
+struct flags {
+	bool here, parked;
+};
+
 /* A slow path to be emitted behind the block. */
 struct slow {
 	uint8_t *cross, *miss;       /* rel32s that jump here; NULL: unused */
@@ -58,6 +65,7 @@ struct slow {
 	bool plain;          /* else h10 holds the address */
 	bool reload;         /* `again` expects the address of `first` in dest */
 	bool keep;           /* the other scratch register is in use */
+	struct flags flags;  /* in front of the check */
 	int8_t group;
 };
 
@@ -67,6 +75,7 @@ struct side {
 	uint64_t rip;
 	unsigned item;  /* which instruction's it is */
 	unsigned insns; /* how many of the block are executed by then */
+	struct flags flags;
 };
 
 struct translation {
@@ -80,6 +89,7 @@ struct translation {
 	unsigned groups;
 	int8_t held[2]; /* the group whose addend h10 or h11 holds, or NO_GROUP */
 	unsigned now;   /* the item that is emitted */
+	struct flags flags;
 	int32_t rsp_late; /* how far RSP has moved in the guest and not yet in its register */
 	struct side side[JIT_BRANCHES + 2];
 	unsigned sides;
@@ -99,6 +109,8 @@ bool ends_block(const struct item *it);
 
 /* group.c: which accesses share a check. */
 void find_groups(struct translation *t);
+/* In front of an item. */
+bool has_group_check(const struct translation *t, unsigned item);
 
 /* scratch.c: h10 and h11, and the addends in them. */
 /* Both may be overwritten from here on; one alone. */
@@ -110,6 +122,8 @@ void scratch_hold(struct translation *t, unsigned reg, int group);
 bool scratch_is_held(const struct translation *t, unsigned reg);
 /* The register with the group's addend. */
 unsigned scratch_addend(struct translation *t, int group);
+/* One that nobody uses, nor the place; or NO_REG. */
+unsigned scratch_spare(const struct translation *t, struct place m);
 
 /* memory.c */
 /* Where a guest register that bit 1 (R10) or 2 (R11) names lives: offset from GS base. */
@@ -128,13 +142,24 @@ void emit_address(struct translation *t, const struct item *it, const ZydisDecod
 /* h10 += base of FS or GS; h11 is clobbered. */
 void emit_segment(struct translation *t, const ZydisDecodedOperand *m);
 /* h10, a gva, becomes the host's address. */
-void emit_translate(struct translation *t, const struct item *it, unsigned size, bool write);
+void emit_translate(struct translation *t, unsigned size, bool write);
 /* Those that belong in front of the instruction that comes now. */
 void emit_group_checks(struct translation *t);
 void emit_slow_paths(struct translation *t);
-/* To and from the state page, by way of RAX, which keeps its value. */
-void emit_save_flags(struct emit *e);
-void emit_restore_flags(struct emit *e);
+
+/* flags.c; `temp` keeps RAX and may be NO_REG. */
+/* From EFLAGS to the state page and back, without looking where they are. */
+void emit_store_flags(struct emit *e, unsigned temp);
+void emit_load_flags(struct emit *e, unsigned temp);
+void flags_park(struct translation *t, unsigned temp);
+/* In front of code for the present item that changes EFLAGS. */
+void flags_clobber(struct translation *t, unsigned temp);
+/* In front of the guest's instruction, which may need them. */
+void flags_provide(struct translation *t, const struct item *it, unsigned temp);
+void flags_after(struct translation *t, const struct item *it);
+/* At the start of the body; in the cold part. */
+void emit_entries(struct translation *t);
+void emit_cold_entry(struct translation *t);
 
 /* copy.c: an instruction as it is, with its memory operand replaced. */
 void emit_copy(struct translation *t, const struct item *it);
@@ -172,12 +197,13 @@ void list_translation(const struct translation *t);
 /* reg = gva of what is at an offset from the start of the block's page. */
 void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset);
 /*
- * Jumps to the gva in h10 by the jump cache. info is a JIT_JUMP_INFO of the instruction, which the
+ * Jumps to the gva in h10 by the jump cache, with the flags parked. info is a JIT_JUMP_INFO of the instruction, which the
  * dispatcher needs where the target is not canonical: it faults then, not its target.
  */
 void emit_lookup(struct jit *j, struct emit *e, uint32_t info);
 /* The same for its second way, in the stub behind the first: falls through when it is not there. */
 void emit_second_lookup(struct emit *e);
+/* To the dispatcher. */
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit);
 void emit_direct(struct translation *t, uint64_t rip, uint32_t info);
 void emit_branch(struct translation *t, const struct item *it);
