@@ -58,7 +58,7 @@ struct jit_state {
  * another one takes its place there.
  */
 struct jit_jump {
-	uint64_t tag; /* gva, or JIT_NO_TAG: empty */
+	uint64_t tag; /* gva; empty: JIT_NO_TAG, with bit 0 set in the first entry of a way */
 	uint64_t host;
 };
 
@@ -66,7 +66,11 @@ struct jit_jumps {
 	struct jit_jump entry[2 * JIT_JUMP_ENTRIES]; /* the first way, then the second */
 };
 
-#define JIT_NO_TAG UINT64_C(0x8000000000000001) /* not canonical: no code is there */
+/*
+ * Not canonical: no code is there, but guests may jump there. Such a jump looks in entry 0 (with bit 0 set:
+ * 1 or 2), where the tag is another.
+ */
+#define JIT_NO_TAG UINT64_C(0x8000000000000000)
 
 /* Below each table: its jump cache, then the state page (the same in all). */
 #define JIT_BELOW     (sizeof(struct jit_jumps) + 4096)

@@ -181,14 +181,24 @@ static struct jit_jump *logged_jump(const struct jit_table *t, unsigned k)
 	return &jumps_of(t)->entry[t->jump_log[k]];
 }
 
+static bool is_empty(const struct jit_jump *jump)
+{
+	return (jump->tag & ~UINT64_C(1)) == JIT_NO_TAG;
+}
+
+static void empty_jump(const struct jit_table *t, struct jit_jump *jump)
+{
+	jump->tag = JIT_NO_TAG | ((jump - jumps_of(t)->entry) % JIT_JUMP_ENTRIES == 0);
+}
+
 static void forget_jumps(struct jit_table *t)
 {
 	if (t->jump_count == JIT_JUMP_ENTRIES)
 		for (unsigned k = 0; k < 2 * JIT_JUMP_ENTRIES; k++)
-			jumps_of(t)->entry[k].tag = JIT_NO_TAG;
+			empty_jump(t, &jumps_of(t)->entry[k]);
 	else
 		for (unsigned k = 0; k < t->jump_count; k++)
-			logged_jump(t, k)->tag = JIT_NO_TAG;
+			empty_jump(t, logged_jump(t, k));
 	t->jump_count = 0;
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(t->jump_pages); k++)
 		t->jump_pages[k] = 0;
@@ -238,13 +248,13 @@ static void forget_jumps_to(struct jit_table *t, uint64_t gva, uint64_t bytes)
 		struct jit_jump *jump = logged_jump(t, k);
 
 		if ((jump->tag >> PAGE_SHIFT) - first < pages)
-			jump->tag = JIT_NO_TAG;
+			empty_jump(t, jump);
 	}
 }
 
 static void set_jump(struct jit_table *t, struct jit_jump *to, struct jit_jump jump)
 {
-	if (to->tag == JIT_NO_TAG && t->jump_count < JIT_JUMP_ENTRIES)
+	if (is_empty(to) && t->jump_count < JIT_JUMP_ENTRIES)
 		t->jump_log[t->jump_count++] = (uint16_t)(to - jumps_of(t)->entry);
 	*to = jump;
 }
@@ -254,7 +264,7 @@ void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host,
 	struct jit_jumps *jumps = jumps_of(t);
 	struct jit_jump *to = &jumps->entry[first_way(gva)];
 
-	if (to->tag != JIT_NO_TAG && to->tag != gva)
+	if (!is_empty(to) && to->tag != gva)
 		set_jump(t, &jumps->entry[JIT_JUMP_ENTRIES + second_way(to->tag)], *to);
 	set_jump(t, to, (struct jit_jump){ gva, (uint64_t)host });
 	table_remember_page(t, gva, global);

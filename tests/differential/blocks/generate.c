@@ -422,9 +422,26 @@ static void string(struct writer *w)
 	byte(w, roll(w->d, 2) ? 0xa5 : 0xab);
 }
 
+/* Where no code can be: the jump itself faults. */
+static void jump_nowhere(struct writer *w)
+{
+	static const uint32_t low[] = { 0, 1, 0x8000 };
+
+	if (roll(w->d, 8))
+		return;
+	byte(w, 0x48); /* mov rax, imm64 */
+	byte(w, 0xb8);
+	dword(w, low[roll(w->d, LM_ARRAY_SIZE(low))]);
+	dword(w, 0x80000000);
+	byte(w, 0xff); /* jmp rax */
+	byte(w, 0xe0);
+}
+
 static void leave_block(struct writer *w)
 {
-	static void (*const ways[])(struct writer *) = { call_function, jump_to_next, string };
+	static void (*const ways[])(struct writer *) = {
+		call_function, jump_to_next, string, jump_nowhere,
+	};
 
 	ways[roll(w->d, LM_ARRAY_SIZE(ways))](w);
 }
