@@ -56,6 +56,8 @@ static void user_event(void *opaque, enum chardev_event event)
 	u->ends += event == CHARDEV_INPUT_END;
 	u->gone += event == CHARDEV_OUTPUT_GONE;
 	u->resized += event == CHARDEV_RESIZED;
+	if (event == CHARDEV_RESIZED && u->echo)
+		chardev_write(u->chr, (const uint8_t *)"resized;", 8);
 	u->breaks += event == CHARDEV_BREAK;
 }
 
@@ -342,6 +344,7 @@ static void test_terminal(void)
 	type(master, "\001h");
 	CHECK(read_text(master, buf, sizeof(buf), "send Ctrl-A"));
 	CHECK_EQ(ioctl(master, TIOCSWINSZ, &ws), 0);
+	CHECK(read_text(master, buf, sizeof(buf), "resized;"));
 	type(master, "\001b.");
 	CHECK(read_text(master, buf, sizeof(buf), "."));
 	type(master, "\001x");

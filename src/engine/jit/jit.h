@@ -145,7 +145,7 @@ struct jit_exit {
 	struct jit_exit *next_in; /* other exits chained to `to` */
 	uint16_t offset;      /* of its target, which is in the same page */
 	uint8_t insns;        /* of the block, executed when it is taken */
-	bool flags_here : 1, flags_parked : 1; /* where the flags are then: in EFLAGS, in the state page */
+	bool flags_here : 1, flags_parked : 1; /* as in struct flags (translation.h) */
 	bool ungrouped : 1;   /* the check of a group failed: go on in a block without groups */
 };
 

@@ -1,11 +1,11 @@
 /*
  * blocks [--cases N] [--seed S] [--case K] [--kicks 1]
  *
- * Runs loops of random instructions, most of which access memory at the edges of pages or work with flags, by the
- * translator and by the interpreter: registers, memory and page tables must be the same afterwards.
- * Single instructions are the oracle's; here it is about what the translator makes of several. The
- * pages differ in rights and in what is present, and one contains code. With --kicks another thread
- * makes translated code leave at its polls, wherever it happens to be.
+ * Runs loops of random instructions, most of which access memory at the edges of pages or work with
+ * flags, by the translator and by the interpreter: registers, memory and page tables must be the same
+ * afterwards. Single instructions are the oracle's; here it is about what the translator makes of
+ * several. The pages differ in rights and in what is present, and one contains code. With --kicks
+ * another thread makes translated code leave at its polls, wherever it happens to be.
  */
 #include <inttypes.h>
 #include <pthread.h>
