@@ -60,7 +60,7 @@ class Outcome:
             said = ': ' + self.job_text[-1] if self.job_text else ''
             self.failed[job] = status + said
         elif job != 'micro':
-            self.values[job] = ns
+            self.values.setdefault(job, ns)  # a job may have said its own rate
         host = at - self.job_start
         if host >= SKEW_MIN_S and status == 'ok':
             self.skew[job] = ns / 1e9 / host - 1
