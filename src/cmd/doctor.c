@@ -401,7 +401,7 @@ static void print_engines(void)
 /* Best first: auto's is the first one whose probe succeeds. */
 static int print_choice(struct lm_err *err)
 {
-	const struct engine_ops *engine = engine_choose("auto", err);
+	const struct engine_ops *engine = engine_choose("auto", 1, err);
 
 	if (!engine)
 		return err->code;

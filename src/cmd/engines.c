@@ -16,27 +16,35 @@ int engine_check_name(const char *name, struct lm_err *err)
 			  "no such engine; the choices are auto, interp, jit and kvm");
 }
 
-static const struct engine_ops *choose_best(struct lm_err *err)
+static int check_engine(const struct engine_ops *engine, unsigned cpus, struct lm_err *err)
+{
+	if (cpus > engine->cpus_max)
+		return lm_err_set(err, -EINVAL, "it can run at most %u vCPUs, not %u", engine->cpus_max,
+				  cpus);
+	return engine->probe(err);
+}
+
+static const struct engine_ops *choose_best(unsigned cpus, struct lm_err *err)
 {
 	for (const struct engine_ops *const *e = engines; *e; e++)
-		if (!(*e)->probe(err))
+		if (!check_engine(*e, cpus, err))
 			return *e;
 	lm_err_wrap(err, "no engine works on this host, the last one says");
 	return NULL;
 }
 
-const struct engine_ops *engine_choose(const char *name, struct lm_err *err)
+const struct engine_ops *engine_choose(const char *name, unsigned cpus, struct lm_err *err)
 {
 	const struct engine_ops *engine = engine_find(name);
 	char built[128] = "";
 	size_t n = 0;
 
 	if (!strcmp(name, "auto"))
-		return choose_best(err);
+		return choose_best(cpus, err);
 	if (engine) {
-		if (!engine->probe(err))
+		if (!check_engine(engine, cpus, err))
 			return engine;
-		lm_err_wrap(err, "cannot run on this host");
+		lm_err_wrap(err, "cannot be used");
 		return NULL;
 	}
 	for (const struct engine_ops *const *e = engines; *e && n < sizeof(built); e++)

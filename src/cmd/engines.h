@@ -9,6 +9,6 @@
 int engine_check_name(const char *name, struct lm_err *err);
 
 /* The engine of that name, for auto the best that this host can run; NULL with err set. */
-const struct engine_ops *engine_choose(const char *name, struct lm_err *err);
+const struct engine_ops *engine_choose(const char *name, unsigned cpus, struct lm_err *err);
 
 #endif

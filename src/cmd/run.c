@@ -451,7 +451,7 @@ static int exit_status(const struct run_args *args, const struct machine_result 
 
 static int run_lockstep(const struct run_args *args, struct lm_err *err)
 {
-	const struct engine_ops *other = engine_choose(args->lockstep, err);
+	const struct engine_ops *other = engine_choose(args->lockstep, 1, err);
 	struct machine_result result = {0};
 	int ret;
 
@@ -520,7 +520,7 @@ static int prepare(struct run_args *args, const struct operands *rest, struct lm
 		return ret;
 	if (rest->count)
 		args->config.command = rest->words;
-	args->config.engine = engine_choose(args->engine, err);
+	args->config.engine = engine_choose(args->engine, args->config.cpus, err);
 	if (!args->config.engine)
 		return lm_err_wrap(err, "--engine %s", args->engine);
 	if (args->symbols)

@@ -26,6 +26,7 @@ enum exit_reason {
 struct engine_ops {
 	const char *name;
 	const char *summary; /* one line for help and doctor */
+	unsigned cpus_max;   /* so many vCPUs can a machine have */
 
 	/* 0 when this host can run it; else the reason in err. */
 	int (*probe)(struct lm_err *err);

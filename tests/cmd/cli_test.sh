@@ -133,6 +133,7 @@ done
 refuses 'engine xyzzy: no such engine' run --engine xyzzy
 refuses 'lockstep xyzzy: no such engine' run --lockstep xyzzy
 refuses '\-\-engine kvm: this version does not have it' run --kernel "$dir/file" --engine kvm
+refuses '\-\-engine jit: cannot be used: ' run --kernel "$dir/file" --engine jit --cpus 64
 refuses '\-\-lockstep kvm: this version does not have it' \
 	run --kernel "$dir/file" --lockstep kvm
 refuses 'net xyzzy: the choices are none and user' run --net xyzzy

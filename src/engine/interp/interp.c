@@ -355,6 +355,7 @@ static void interp_kick(struct x86_cpu *c)
 const struct engine_ops interp_engine = {
 	.name = "interp",
 	.summary = "interpreter: the precise reference, on any host",
+	.cpus_max = X86_MAX_CPUS,
 	.probe = interp_probe,
 	.vcpu_create = interp_vcpu_create,
 	.vcpu_destroy = interp_vcpu_destroy,
