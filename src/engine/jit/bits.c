@@ -62,6 +62,8 @@ void emit_bit_string(struct translation *t, const struct item *it)
 	scratch_free_all(t);
 	emit_address(t, it, m);
 	emit_word_address(t, it, reg);
+	if (it->i.asz == 4)
+		EMIT(e, 0x45, 0x89, 0xd2); /* mov r10d, r10d: the sum wraps at 4 GiB */
 	emit_segment(t, m);
 	emit_translate(t, it->i.osz, write);
 	flags_provide(t, it, H11);
