@@ -229,7 +229,8 @@ struct jit_cache {
 };
 
 struct jit_counters {
-	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes, faults, lookups, resolved, polls;
+	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes,
+		faults, lookups, resolved, polls;
 };
 
 struct jit {
@@ -244,7 +245,8 @@ struct jit {
 	uint64_t notes_seen;
 	struct jit_cache cache;
 	/* Common code, executable addresses. */
-	const uint8_t *enter, *exit_common, *exit_parked, *exit_fault, *slow_common, *jump_miss, *jump_dead, *helper_common;
+	const uint8_t *enter, *exit_common, *exit_parked, *exit_fault, *slow_common, *jump_miss;
+	const uint8_t *jump_dead, *helper_common;
 	uint8_t *poll_page;
 	struct x86_cpu *c;
 	bool reads_in_use; /* the host has XGETBV with ECX = 1 */

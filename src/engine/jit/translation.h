@@ -197,8 +197,9 @@ void list_translation(const struct translation *t);
 /* reg = gva of what is at an offset from the start of the block's page. */
 void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset);
 /*
- * Jumps to the gva in h10 by the jump cache, with the flags parked. info is a JIT_JUMP_INFO of the instruction, which the
- * dispatcher needs where the target is not canonical: it faults then, not its target.
+ * Jumps to the gva in h10 by the jump cache, with the flags parked. info is a JIT_JUMP_INFO of the
+ * instruction, which the dispatcher needs where the target is not canonical: it faults then, not its
+ * target.
  */
 void emit_lookup(struct jit *j, struct emit *e, uint32_t info);
 /* The same for its second way, in the stub behind the first: falls through when it is not there. */
