@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "cmd/default_guest.h"
 #include "cmd/engines.h"
+#include "cmd/firmware_files.h"
 #include "cmd/help.h"
 #include "cmd/options.h"
 #include "cmd/signals.h"
@@ -38,6 +39,7 @@ struct run_args {
 	bool stats;
 	/* Backing of config's strings. */
 	struct default_guest guest;
+	struct firmware_choice firmware;
 	char cmdline[CMDLINE_MAX];
 	char *disk_path[MACHINE_MAX_DISKS]; /* heap */
 };
@@ -159,6 +161,21 @@ static int parse_disk(void *target, const char *value, struct lm_err *err)
 				  "that the guest only reads",
 				  strerror(-ret), path);
 	return ret;
+}
+
+static int parse_firmware(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+	int ret = firmware_choose(&args->firmware, value, err);
+
+	args->config.firmware = args->firmware.files;
+	return ret;
+}
+
+static int parse_firmware_log(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->config.firmware_log = value;
+	return 0;
 }
 
 static int parse_net(void *target, const char *value, struct lm_err *err)
@@ -286,6 +303,11 @@ static const struct option run_options[] = {
      parse_append},
     {"disk", "FILE[,ro]", "disk image as virtio disk, ro for read-only; may be repeated", NULL,
      parse_disk},
+    {"firmware", FIRMWARE_NAMES "[,vars=FILE]",
+     "firmware that boots the disks: BIOS or UEFI, which keeps its variables in FILE",
+     "seabios with an IMAGE", parse_firmware},
+    {"firmware-log", "FILE", "write there what the firmware says on its debug port", NULL,
+     parse_firmware_log},
     {"net", "none|user", "network; user is not there yet", "none", parse_net},
     {"timeout", "SECONDS", "end the machine after that long", "never", parse_timeout},
     {"name", "NAME", "the machine's name, also that of the process", NULL, parse_name},
@@ -317,33 +339,60 @@ static const char *const run_paragraphs[] = {
     "messages go to standard error.",
     "Without --kernel the default guest is booted, which `make guest` builds. Its disk is thrown "
     "away at the end.",
+    "IMAGE is a disk image, as --disk takes it, that the machine's firmware boots: SeaBIOS, or what "
+    "--firmware names. With SeaBIOS its screen and that of boot loaders are on the serial port too.",
     "With -- CMD the default guest runs that command instead of a shell: standard input, output "
     "and error are the command's, and lamina exits with its status.",
     NULL,
 };
+
+/* The operand: a disk that boots, before all others. */
+static int use_image(struct run_args *args, const char *image, struct lm_err *err)
+{
+	struct machine_config *config = &args->config;
+	int ret = 0;
+
+	if (access(image, F_OK))
+		return lm_err_set(err, -errno,
+				  "no image \"%.*s\": %s; a command for the guest goes behind --",
+				  SHOWN_MAX, image, strerror(errno));
+	if (!config->firmware.code)
+		ret = parse_firmware(args, "seabios", err);
+	if (!ret)
+		ret = parse_disk(args, image, err);
+	if (ret)
+		return lm_err_wrap(err, "%.*s", SHOWN_MAX, image);
+	return 0;
+}
 
 static int check_combination(const struct run_args *args, const struct operands *rest,
 			     struct lm_err *err)
 {
 	const struct machine_config *config = &args->config;
 
-	if (rest->count && !rest->after_dashes)
+	if (rest->count > 1 && !rest->after_dashes)
 		return lm_err_set(err, -EINVAL,
 				  "unexpected \"%.*s\"; a command for the guest goes behind --",
-				  SHOWN_MAX, rest->words[0]);
+				  SHOWN_MAX, rest->words[1]);
+	if (config->kernel && config->firmware.code)
+		return lm_err_set(err, -EINVAL,
+				  "--firmware boots the disks, --kernel a kernel: leave out one");
+	if (rest->after_dashes && config->firmware.code)
+		return lm_err_set(err, -EINVAL,
+				  "a command runs in the default guest only: leave out --firmware");
 	if (rest->after_dashes && (!rest->count || !*rest->words[0]))
 		return lm_err_set(err, -EINVAL, "no command behind --");
-	if (rest->count && config->kernel)
+	if (rest->after_dashes && config->kernel)
 		return lm_err_set(err, -EINVAL,
 				  "a command runs in the default guest only: leave "
 				  "out --kernel or the command");
 	if (config->initrd && !config->kernel)
 		return lm_err_set(err, -EINVAL, "--initrd needs --kernel");
-	if (config->disk_count && !config->kernel)
-		return lm_err_set(err, -EINVAL,
-				  "--disk needs --kernel: this version has no "
-				  "firmware to boot a disk by itself");
-	if (config->command_tty && !rest->count)
+	if (config->disk_count && !config->kernel && !config->firmware.code)
+		return lm_err_set(err, -EINVAL, "--disk needs --kernel or --firmware");
+	if (config->firmware_log && !config->firmware.code)
+		return lm_err_set(err, -EINVAL, "--firmware-log needs --firmware or an image");
+	if (config->command_tty && !rest->after_dashes)
 		return lm_err_set(err, -EINVAL, "--tty needs a command behind --");
 	if (config->command_tty && !isatty(STDIN_FILENO))
 		return lm_err_set(err, -ENOTTY, "--tty: standard input is no terminal");
@@ -514,18 +563,22 @@ static int check_symbols(const char *path, struct lm_err *err)
 
 static int prepare(struct run_args *args, const struct operands *rest, struct lm_err *err)
 {
-	int ret = check_combination(args, rest, err);
+	int ret = 0;
 
+	if (rest->count == 1 && !rest->after_dashes)
+		ret = use_image(args, rest->words[0], err);
+	if (!ret)
+		ret = check_combination(args, rest, err);
 	if (ret)
 		return ret;
-	if (rest->count)
+	if (rest->after_dashes)
 		args->config.command = rest->words;
 	args->config.engine = engine_choose(args->engine, args->config.cpus, err);
 	if (!args->config.engine)
 		return lm_err_wrap(err, "--engine %s", args->engine);
 	if (args->symbols)
 		ret = check_symbols(args->symbols, err);
-	if (!ret && !args->config.kernel)
+	if (!ret && !args->config.kernel && !args->config.firmware.code)
 		ret = use_default_guest(args, err);
 	if (!ret)
 		warn_above_host_memory(args->config.memory);
@@ -555,7 +608,7 @@ static int run_main(const struct verb *self, int argc, char **argv, struct lm_er
 const struct verb run_verb = {
     .name = "run",
     .summary = "boot a machine and stay until it ends",
-    .operands = "[-- CMD [ARG...]]",
+    .operands = "[IMAGE | -- CMD [ARG...]]",
     .paragraphs = run_paragraphs,
     .options = run_options,
     .statuses = true,

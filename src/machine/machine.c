@@ -1,6 +1,7 @@
 #include "machine/machine_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -148,16 +149,32 @@ static int add_consoles(struct machine *m, struct pc_config *board, struct lm_er
 	return 0;
 }
 
+static int open_firmware_log(struct machine *m, struct pc_config *board, struct lm_err *err)
+{
+	int rc;
+
+	m->firmware_log_fd = open(m->config.firmware_log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (m->firmware_log_fd < 0)
+		return lm_err_errno(err, -errno, "cannot write %s", m->config.firmware_log);
+	rc = char_fd_open(&m->firmware_log, -1, m->firmware_log_fd, &m->loop, err);
+	board->debug = m->firmware_log;
+	return rc;
+}
+
 static int build_board(struct machine *m, struct lm_err *err)
 {
 	struct pc_config board = {
 		.ops = { on_power_off, on_reset, on_panicked, on_debug_exit, m },
 		.disks = m->config.disk_count,
 		.test_devices = m->config.test_devices,
+		.firmware = m->config.firmware,
+		.serial_console = true,
 		.entropy_seed = m->config.deterministic ? 1 : 0,
 	};
 	int rc = add_consoles(m, &board, err);
 
+	if (!rc && m->config.firmware_log)
+		rc = open_firmware_log(m, &board, err);
 	if (rc < 0)
 		return rc;
 	for (unsigned k = 0; k < m->config.disk_count; k++)
@@ -197,8 +214,9 @@ static int boot(struct machine *m, struct lm_err *err)
 		int rc = 0;
 
 		x86_cpu_reset(c, false);
-		c->s.mtrr.def_type = MTRR_ENABLED_WB;
-		if (k == 0)
+		if (m->config.kernel)
+			c->s.mtrr.def_type = MTRR_ENABLED_WB;
+		if (k == 0 && m->config.kernel)
 			rc = boot_load(&config, &c->s, err);
 		if (rc < 0)
 			return rc;
@@ -342,6 +360,9 @@ void machine_destroy(struct machine *m)
 		block_close(m->disk[k]);
 	command_close(m->command);
 	char_mux_close(m->mux);
+	char_close(m->firmware_log);
+	if (m->firmware_log_fd > 0)
+		close(m->firmware_log_fd);
 	char_close(m->terminal);
 	if (m->loop_ready) {
 		loop_unlock(&m->loop);

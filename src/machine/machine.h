@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "engine/engine.h"
+#include "machine/firmware.h"
 
 #define MACHINE_MAX_DISKS 16
 #define MACHINE_MAX_CPUS  64
@@ -32,9 +33,11 @@ struct machine_config {
 	const struct engine_ops *engine;
 	unsigned cpus;
 	uint64_t memory;        /* bytes */
-	const char *kernel;     /* bzImage, PVH ELF or multiboot 1; NULL only with firmware, later */
+	const char *kernel;     /* bzImage, PVH ELF or multiboot 1; NULL only with firmware */
 	const char *initrd;
 	const char *append;     /* kernel command line */
+	struct firmware_files firmware; /* code is NULL: none */
+	const char *firmware_log; /* file for what firmware says on its debug port; NULL: nowhere */
 	struct disk_config disk[MACHINE_MAX_DISKS];
 	unsigned disk_count;
 	unsigned timeout_s;     /* 0: none */

@@ -18,6 +18,8 @@ struct machine {
 	struct blockdev *disk[MACHINE_MAX_DISKS];
 	struct chardev *terminal; /* stdin and stdout, or NULL in command mode */
 	struct char_mux *mux;
+	struct chardev *firmware_log;
+	int firmware_log_fd;      /* 0: none */
 	struct command *command;
 	struct timer timeout;
 	struct x86_trace trace;

@@ -6,6 +6,7 @@
 #include "base/bits.h"
 #include "dev/acpi/loader.h"
 #include "dev/chipset/layout.h"
+#include "machine/pc_firmware.h"
 
 /* ---- The engine's way to devices ---- */
 
@@ -335,12 +336,22 @@ static int add_fw_cfg(struct pc *pc, struct lm_err *err)
 	return rc ? rc : acpi_loader_add(&pc->fw_cfg, &acpi, err);
 }
 
+static bool has_firmware(const struct pc *pc)
+{
+	return pc->firmware.code != NULL;
+}
+
 /* What firmware would have done before it starts the kernel. */
 static int power_on(struct pc *pc, struct lm_err *err)
 {
 	struct pci_windows windows = pci_windows(pc);
-	int rc = pci_assign(&pc->pci.bus, &windows, err);
+	int rc;
 
+	if (has_firmware(pc)) {
+		firmware_power_on(&pc->firmware, pc->ram);
+		return 0;
+	}
+	rc = pci_assign(&pc->pci.bus, &windows, err);
 	return rc < 0 ? rc : write_acpi(pc, err);
 }
 
@@ -371,6 +382,8 @@ int pc_init(struct pc *pc, const struct pc_config *config, struct ram *ram, stru
 		rc = add_fw_cfg(pc, err);
 	if (!rc)
 		rc = add_pci(pc, config, err);
+	if (!rc && config->firmware.code)
+		rc = pc_add_firmware(pc, config, err);
 	if (rc < 0)
 		return rc;
 	rtc_set_memory(&pc->rtc, ram_low_top(ram), ram_high_size(ram));
@@ -391,6 +404,7 @@ int pc_reset(struct pc *pc, struct lm_err *err)
 		testdev_reset(pc->testdev);
 	ioapic_reset(&pc->ioapic);
 	pic_reset(&pc->pic);
+	pflash_reset(&pc->firmware.flash);
 	return power_on(pc, err);
 }
 
@@ -402,6 +416,7 @@ void pc_fini(struct pc *pc)
 	}
 	if (pc->console.ports)
 		virtio_console_fini(&pc->console);
+	firmware_unload(&pc->firmware);
 	fw_cfg_fini(&pc->fw_cfg);
 	free(pc->testdev);
 }

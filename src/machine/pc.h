@@ -11,6 +11,7 @@
 #include "dev/chipset/debugcon.h"
 #include "dev/chipset/fw_cfg.h"
 #include "dev/chipset/i8042.h"
+#include "dev/chipset/lpc.h"
 #include "dev/chipset/ioapic.h"
 #include "dev/chipset/pic.h"
 #include "dev/chipset/pit.h"
@@ -24,6 +25,7 @@
 #include "dev/virtio/pci_transport.h"
 #include "dev/virtio/rng.h"
 #include "isa/x86/cpu.h"
+#include "machine/firmware.h"
 #include "mem/io.h"
 
 #define PC_UARTS     2 /* COM1 and COM2 */
@@ -46,6 +48,9 @@ struct pc_config {
 	struct blockdev *disk[PC_MAX_DISKS];
 	unsigned disks;
 	bool test_devices;
+	struct firmware_files firmware; /* code is NULL for direct boots */
+	struct chardev *debug;          /* what firmware says on its debug port, or NULL */
+	bool serial_console;            /* firmware's screen on COM1 too */
 	uint64_t entropy_seed; /* deterministic machines; 0: the host's generator */
 };
 
@@ -82,6 +87,8 @@ struct pc {
 	struct virtio_pci rng_pci;
 	struct pc_disk *disk[PC_MAX_DISKS];
 	unsigned disks;
+	struct firmware firmware;
+	struct lpc lpc;          /* with firmware */
 	uint64_t rsdp;           /* of the ACPI tables in guest memory */
 };
 

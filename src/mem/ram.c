@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/bug.h"
+
 static void add_range(struct ram *ram, uint64_t start, uint64_t end, uint64_t offset)
 {
 	ram->range[ram->count++] = (struct ram_range){
@@ -67,8 +69,31 @@ int ram_init(struct ram *ram, uint64_t size, struct lm_err *err)
 	return 0;
 }
 
+struct ram_window *ram_add_window(struct ram *ram, uint64_t size, bool read_only,
+				  struct lm_err *err)
+{
+	struct ram_window *w = &ram->window[ram->windows];
+	void *p;
+
+	LM_BUG_ON(ram->windows == RAM_MAX_WINDOWS);
+	size = align_up(size, PAGE_SIZE);
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		 0);
+	if (p == MAP_FAILED) {
+		lm_err_errno(err, -errno, "cannot map %llu KiB of firmware or video memory",
+			     (unsigned long long)(size / KIB));
+		return NULL;
+	}
+	*w = (struct ram_window){ RAM_WINDOW_HIDDEN, size, p, read_only };
+	ram->windows++;
+	return w;
+}
+
 void ram_fini(struct ram *ram)
 {
+	for (unsigned k = 0; k < ram->windows; k++)
+		munmap(ram->window[k].hva, ram->window[k].size);
+	ram->windows = 0;
 	if (ram->base)
 		munmap(ram->base, ram->size);
 	if (ram->fd >= 0)

@@ -100,7 +100,8 @@ refuses 'unknown option --xyzzy; lamina run --help' run --xyzzy
 refuses 'unknown option -m' run -m 5
 refuses 'needs a value: --memory SIZE' run --memory
 refuses 'takes no value' run --stats=yes
-refuses 'unexpected "ls"; a command' run ls
+refuses 'no image "ls": No such file or directory; a command for the guest goes behind --' run ls
+refuses 'unexpected "-l"; a command' run ls -l
 refuses 'no command behind --' run --
 refuses 'no command behind --' run -- ''
 refuses '\-\-help takes no value' run --help=yes
@@ -161,7 +162,7 @@ fi
 
 # Combinations
 refuses '\-\-initrd needs --kernel' run --initrd "$dir/file"
-refuses '\-\-disk needs --kernel' run --disk "$dir/disk"
+refuses '\-\-disk needs --kernel or --firmware' run --disk "$dir/disk"
 refuses 'default guest only' run --kernel "$dir/file" -- ls
 refuses '\-\-tty needs a command' run --tty
 refuses '\-\-deterministic needs --cpus 1' run --deterministic --cpus 2

@@ -127,7 +127,7 @@ static void create(struct board *b)
 	rc |= fw_cfg_init(&b->fw_cfg, &b->port, &b->ram, NULL);
 	rc |= fw_cfg_add_file(&b->fw_cfg, "blob", blob, sizeof(blob), false, NULL);
 	rc |= pvpanic_init(&b->pvpanic, &b->port, ignore_panic, NULL, NULL);
-	rc |= debugcon_init(&b->debugcon, &b->port, NULL, NULL);
+	rc |= debugcon_init(&b->debugcon, &b->port, PC_PORT_DEBUG_CONSOLE, NULL, NULL);
 	rc |= testdev_init(&b->testdev, &b->mmio, &b->port, &test_ops, false, NULL);
 	rc |= acpi_pm_init(&b->pm, &b->loop, &b->port, isa(b, PC_IRQ_SCI),
 			   (struct acpi_pm_ops){ignore, ignore, NULL}, NULL);

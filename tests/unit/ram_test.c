@@ -7,15 +7,15 @@ static void test_layout(void)
 	struct ram ram;
 
 	CHECK_EQ(ram_init(&ram, 4 * GIB, NULL), 0);
-	CHECK_EQ(ram_low_top(&ram), 3 * GIB);
-	CHECK_EQ(ram_high_size(&ram), GIB);
+	CHECK_EQ(ram_low_top(&ram), RAM_LOW_MAX);
+	CHECK_EQ(ram_high_size(&ram), 4 * GIB - RAM_LOW_MAX);
 	CHECK(ram_ptr(&ram, GPA(0x9fff8), 8) != NULL);
 	CHECK(ram_ptr(&ram, GPA(0x9fff9), 8) == NULL);
 	CHECK(ram_ptr(&ram, GPA(RAM_HOLE_VGA_START), 1) == NULL);
 	CHECK(ram_ptr(&ram, GPA(RAM_HOLE_VGA_END), 1) != NULL);
-	CHECK(ram_ptr(&ram, GPA(3 * GIB), 1) == NULL);
-	CHECK(ram_ptr(&ram, GPA(5 * GIB - 1), 1) != NULL);
-	CHECK(ram_ptr(&ram, GPA(5 * GIB), 1) == NULL);
+	CHECK(ram_ptr(&ram, GPA(RAM_LOW_MAX), 1) == NULL);
+	CHECK(ram_ptr(&ram, GPA(8 * GIB - RAM_LOW_MAX - 1), 1) != NULL);
+	CHECK(ram_ptr(&ram, GPA(8 * GIB - RAM_LOW_MAX), 1) == NULL);
 	CHECK(ram_ptr(&ram, GPA(UINT64_MAX), 2) == NULL);
 	ram_fini(&ram);
 }
@@ -34,6 +34,26 @@ static void test_copies(void)
 	ram_fini(&ram);
 }
 
+static void test_windows(void)
+{
+	struct ram ram;
+	struct ram_window *rom;
+	uint8_t *p;
+
+	CHECK_EQ(ram_init(&ram, 4 * MIB, NULL), 0);
+	rom = ram_add_window(&ram, 5000, true, NULL);
+	CHECK(rom != NULL);
+	CHECK_EQ(rom->size, 2 * PAGE_SIZE);
+	for (uint64_t gpa = 0; gpa < 2 * GIB; gpa += MIB)
+		CHECK(!ram_window_at(&ram, GPA(gpa), &p));
+	ram_window_move(rom, 0xffffe000);
+	CHECK(ram_window_at(&ram, GPA(0xffffffff), &p) == rom && p == rom->hva + 8191);
+	CHECK(!ram_window_at(&ram, GPA(0xffffdfff), &p));
+	CHECK(!ram_window_at(&ram, GPA(0x100000000), &p));
+	CHECK(ram_ptr(&ram, GPA(0xffffe000), 1) == NULL); /* no DMA */
+	ram_fini(&ram);
+}
+
 static void test_bad_sizes(void)
 {
 	struct ram ram;
@@ -49,6 +69,7 @@ int main(void)
 {
 	test_layout();
 	test_copies();
+	test_windows();
 	test_bad_sizes();
 	return check_done();
 }

@@ -1,5 +1,6 @@
 /* The small ports: debug exit, pc-testdev, debug console, pvpanic. */
 #include "dev/chipset/debugcon.h"
+#include "dev/chipset/layout.h"
 #include "dev/chipset/pvpanic.h"
 #include "dev/chipset/testdev.h"
 #include "check.h"
@@ -91,7 +92,7 @@ static void test_debugcon(void)
 	struct debugcon con;
 
 	start(false);
-	CHECK_EQ(debugcon_init(&con, &port, &chr, NULL), 0);
+	CHECK_EQ(debugcon_init(&con, &port, PC_PORT_DEBUG_CONSOLE, &chr, NULL), 0);
 	bus_write(&port, 0xe9, 'A', 1);
 	CHECK_EQ(console_last, 'A');
 	CHECK_EQ(bus_read(&port, 0xe9, 1), 0xe9);

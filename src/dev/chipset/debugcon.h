@@ -1,5 +1,5 @@
 /*
- * Debug console on port 0xe9, as Bochs and QEMU have it: bytes written go to the character stream,
+ * Debug console on port 0xe9, as Bochs and QEMU have it, or on 0x402, where SeaBIOS and OVMF write: bytes written go to the character stream,
  * reads give 0xe9 so that software can tell that it is there. Never blocks the guest: what the
  * stream does not take is lost.
  *
@@ -16,6 +16,7 @@ struct debugcon {
 	struct bus_region ports;
 };
 
-int debugcon_init(struct debugcon *con, struct bus *port, struct chardev *chr, struct lm_err *err);
+int debugcon_init(struct debugcon *con, struct bus *port, uint16_t number, struct chardev *chr,
+		  struct lm_err *err);
 
 #endif

@@ -8,14 +8,15 @@
 
 #include <stdint.h>
 
-/* Physical addresses. RAM below 4 GiB ends at RAM_LOW_MAX (mem/ram.h), where the PCI window starts.
+/* Physical addresses. RAM below 4 GiB ends at RAM_LOW_MAX (mem/ram.h), where the
+ * PCI Express configuration window starts, with the PCI window behind it.
  */
 #define PC_ACPI_BASE	      UINT64_C(0x000e0000) /* tables and RSDP: the BIOS area that OSes scan */
 #define PC_ACPI_END	      UINT64_C(0x00100000)
-#define PC_PCI32_BASE	      UINT64_C(0xc0000000)
-#define PC_PCI32_END	      UINT64_C(0xe0000000)
-#define PC_ECAM_BASE	      UINT64_C(0xe0000000)
+#define PC_ECAM_BASE	      UINT64_C(0xb0000000) /* where SeaBIOS and OVMF put it on a Q35 board */
 #define PC_ECAM_SIZE	      UINT64_C(0x10000000) /* 256 buses */
+#define PC_PCI32_BASE	      UINT64_C(0xc0000000)
+#define PC_PCI32_END	      UINT64_C(0xfc000000)
 #define PC_IOAPIC_BASE	      UINT64_C(0xfec00000)
 #define PC_LAPIC_BASE	      UINT64_C(0xfee00000)
 #define PC_TESTDEV_IOMEM_BASE UINT64_C(0xff000000)
@@ -39,6 +40,7 @@
 #define PC_PORT_COM2	      0x2f8
 #define PC_PORT_COM3	      0x3e8
 #define PC_PORT_COM1	      0x3f8
+#define PC_PORT_BIOS_CONSOLE  0x402
 #define PC_PORT_ELCR	      0x4d0
 #define PC_PORT_PVPANIC	      0x505
 #define PC_PORT_FW_CFG	      0x510

@@ -123,7 +123,7 @@ uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
 	j->count.misses++;
 	if (c->access_checks || !x86_canonical(gva) || !walk(c, gva, write, set, &w))
 		return 0;
-	page = ram_ptr(c->sys->ram, GPA(w.gpa.v & ~PAGE_MASK), PAGE_SIZE);
+	page = mmu_page(c, &w, ACCESS_READ);
 	if (!page || lapic_owns(c, w.gpa))
 		return 0;
 	mmu_note_large_page(c, GVA(gva), w.page_bytes);

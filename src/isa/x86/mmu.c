@@ -290,6 +290,22 @@ bool mmu_writes_directly(const struct x86_cpu *c, const struct page_walk *walk, 
 	return code_map_allow_shortcut(&c->sys->ram->code, walk->gpa);
 }
 
+uint8_t *mmu_page(struct x86_cpu *c, struct page_walk *walk, enum mem_access access)
+{
+	gpa_t start = GPA(walk->gpa.v & ~PAGE_MASK);
+	uint8_t *page = ram_ptr(c->sys->ram, start, PAGE_SIZE);
+	const struct ram_window *w;
+
+	if (LM_LIKELY(page != NULL))
+		return page;
+	w = ram_window_at(c->sys->ram, start, &page);
+	if (!w || (w->read_only ? access == ACCESS_WRITE : access == ACCESS_EXEC))
+		return NULL;
+	if (w->read_only)
+		walk->dirty = false;
+	return page;
+}
+
 static void fill(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set,
 		 const struct page_walk *walk, const uint8_t *page_hva)
 {
@@ -354,7 +370,7 @@ uint8_t *mmu_translate(struct x86_cpu *c, gva_t gva, enum mem_access access, uns
 		x86_raise_pf(c, gva, error);
 	c->count.tlb_misses++;
 	*gpa = walk.gpa;
-	page = ram_ptr(c->sys->ram, GPA(walk.gpa.v & ~PAGE_MASK), PAGE_SIZE);
+	page = mmu_page(c, &walk, access);
 	if (!page || lapic_owns(c, walk.gpa))
 		return NULL;
 	if (access == ACCESS_WRITE)

@@ -26,6 +26,12 @@ bool mmu_walk(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set
 uint8_t *mmu_translate(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set,
 		       gpa_t *gpa);
 
+/*
+ * The page that a walk ends in: RAM, or a window beside it (mem/ram.h) as far as the access can have
+ * it. NULL: device memory. A window that is read-only makes the walk forbid shortcuts for writes.
+ */
+uint8_t *mmu_page(struct x86_cpu *c, struct page_walk *walk, enum mem_access access);
+
 /* To be told of each page that an engine puts into tables of its own; page_bytes as in page_walk. */
 void mmu_note_large_page(struct x86_cpu *c, gva_t gva, uint64_t page_bytes);
 

@@ -1,0 +1,43 @@
+#include "machine/pc_firmware.h"
+
+#include "base/bits.h"
+#include "dev/chipset/layout.h"
+
+/* SeaBIOS' settings (docs/Runtime_config.md there); OVMF reads etc/system-states as well. */
+static int add_settings(struct pc *pc, const struct pc_config *config, struct lm_err *err)
+{
+	/* By ACPI sleep state: bit 7 says that it is there, the low bits are SLP_TYP. S3, S4 are not. */
+	static const uint8_t states[] = { 0x80, 0, 0, 1, 2, 0x80 };
+	static const uint8_t never[] = { 0xff, 0xff, 0xff, 0xff };
+	static const uint8_t com1[] = { PC_PORT_COM1 & 0xff, PC_PORT_COM1 >> 8 };
+	int rc = fw_cfg_add_file(&pc->fw_cfg, "etc/system-states", states, sizeof(states), false, err);
+
+	/* How long it waits before it tries again to boot. */
+	if (!rc)
+		rc = fw_cfg_add_file(&pc->fw_cfg, "etc/boot-fail-wait", never, sizeof(never), false,
+				     err);
+	if (!rc && config->serial_console)
+		rc = fw_cfg_add_file(&pc->fw_cfg, "etc/sercon-port", com1, sizeof(com1), false, err);
+	return rc;
+}
+
+static int add_vga_bios(struct pc *pc, struct lm_err *err)
+{
+	if (!pc->firmware.vga)
+		return 0;
+	return fw_cfg_add_file(&pc->fw_cfg, "vgaroms/vgabios.bin", pc->firmware.vga,
+			       (uint32_t)pc->firmware.vga_size, false, err);
+}
+
+int pc_add_firmware(struct pc *pc, const struct pc_config *config, struct lm_err *err)
+{
+	int rc = firmware_load(&pc->firmware, &config->firmware, pc->ram, &pc->mmio, err);
+
+	if (!rc)
+		rc = debugcon_init(&pc->debugcon, &pc->port, PC_PORT_BIOS_CONSOLE, config->debug, err);
+	if (!rc)
+		rc = lpc_init(&pc->lpc, &pc->pci.bus, err);
+	if (!rc)
+		rc = add_settings(pc, config, err);
+	return rc ? rc : add_vga_bios(pc, err);
+}
