@@ -186,13 +186,16 @@ static int hex_digit(char c)
 }
 
 /* Elements that are not in use become zero. */
-static int set_count(const struct field *f, uint8_t *object, uint64_t count, uint64_t bound,
-		     struct lm_err *err)
+static int set_count(const struct field *f, uint8_t *object, uint64_t count, struct lm_err *err)
 {
-	if (f->counter_size ? count > bound : count != bound)
+	bool counted = f->counter_size && !f->configured;
+	uint64_t bound = counted ? f->type == FIELD_TYPE_BYTES ? f->size : f->count
+				 : used(f, object);
+
+	if (counted ? count > bound : count != bound)
 		return lm_err_set(err, -ERANGE, "has %" PRIu64 " elements, %s%" PRIu64 " expected",
-				  count, f->counter_size ? "at most " : "", bound);
-	if (f->counter_size) {
+				  count, counted ? "at most " : "", bound);
+	if (counted) {
 		le_store(object + f->counter, count, f->counter_size);
 		memset(object + f->offset, 0, (size_t)f->size * f->count);
 	}
@@ -207,7 +210,7 @@ static int load_bytes(const struct field *f, uint8_t *object, const json_t *in, 
 
 	if (!text || digits % 2)
 		return lm_err_set(err, -EINVAL, "must be a string of pairs of digits 0-9a-f");
-	rc = set_count(f, object, digits / 2, f->size, err);
+	rc = set_count(f, object, digits / 2, err);
 	for (size_t k = 0; !rc && k < digits / 2; k++) {
 		int high = hex_digit(text[2 * k]), low = hex_digit(text[2 * k + 1]);
 
@@ -249,7 +252,7 @@ static int load_array(const struct field *f, uint8_t *object, const json_t *in, 
 
 	if (!json_is_array(in))
 		return lm_err_set(err, -EINVAL, "must be an array");
-	rc = set_count(f, object, count, f->count, err);
+	rc = set_count(f, object, count, err);
 	for (size_t k = 0; !rc && k < count; k++) {
 		rc = load_element(f, object + f->offset + k * f->size, json_array_get(in, k),
 				  version, err);

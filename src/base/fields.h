@@ -51,6 +51,7 @@ struct field {
 	const struct field *table; /* of FIELD_TYPE_STRUCT */
 	uint32_t counter_size;     /* not 0: only the first elements are in use, and how many ... */
 	uint32_t counter;          /* ... says the unsigned member at this offset */
+	bool configured;           /* the counter is not loaded but must be what it is */
 	uint64_t max;        /* unsigned values, the largest allowed; 0: whatever the type holds */
 	unsigned since;      /* the section's version that brought it; 0: was always there */
 	unsigned until;      /* FIELD_TYPE_GONE: the first version without it */
@@ -82,6 +83,8 @@ struct field {
 	  .table = (fields), __VA_ARGS__ }
 /* For an array or bytes of which the first `n` (an unsigned member) are in use; n needs no entry. */
 #define FIELD_COUNTER(t, n) .counter = offsetof(t, n), .counter_size = sizeof(((t *)0)->n)
+/* The same where n is configuration, with an entry of its own. */
+#define FIELD_CONFIGURED(t, n) FIELD_COUNTER(t, n), .configured = true
 /* Wiring, configuration and what is derived; `why` is for readers. */
 #define FIELD_NOT_SAVED(t, m, why)                                                                 \
 	{ .name = #m, .unit = (why), .type = FIELD_TYPE_NOT_SAVED, .offset = offsetof(t, m),       \
@@ -108,6 +111,11 @@ struct fields_section {
 	 * the whole machine away then.
 	 */
 	int (*post_load)(void *object, struct lm_err *err);
+	/*
+	 * The whole machine was loaded: tells backends what they must know, takes their input. Only
+	 * here may it interrupt the guest. May be NULL.
+	 */
+	void (*restored)(void *object);
 };
 
 /* *out is a new reference. */

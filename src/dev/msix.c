@@ -146,3 +146,21 @@ void msix_init(struct msix *m, struct pci_device *dev, unsigned bar, unsigned co
 	pci_set(dev, m->cap + PCI_MSIX_TABLE, bar, 4);
 	pci_set(dev, m->cap + PCI_MSIX_PBA, MSIX_PBA_OFFSET | bar, 4);
 }
+
+/* Saved state. */
+
+static const struct field entry_fields[] = {
+	FIELD(struct msix_entry, address, "gpa"),
+	FIELD(struct msix_entry, data, NULL),
+	FIELD(struct msix_entry, control, NULL),
+	FIELD_END,
+};
+
+const struct field msix_fields[] = {
+	FIELD(struct msix, pending, NULL),
+	FIELD_STRUCTS(struct msix, entry, entry_fields, FIELD_CONFIGURED(struct msix, count)),
+	FIELD_NOT_SAVED(struct msix, dev, "wiring"),
+	FIELD_NOT_SAVED(struct msix, count, "configuration"),
+	FIELD_NOT_SAVED(struct msix, cap, "configuration"),
+	FIELD_END,
+};

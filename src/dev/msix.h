@@ -39,4 +39,7 @@ void msix_send(struct msix *m, unsigned vector);
 /* The owner calls this from its config_written: enabling and unmasking deliver what is pending. */
 void msix_config_written(struct msix *m, unsigned offset, unsigned size);
 
+/* What a snapshot holds of it; part of the tables of those that embed one. */
+extern const struct field msix_fields[];
+
 #endif

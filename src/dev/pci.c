@@ -304,3 +304,54 @@ void pci_bus_reset(struct pci_bus *bus)
 		if (bus->device[k])
 			reset_device(bus->device[k]);
 }
+
+/* Saved state. */
+
+const struct field pci_device_fields[] = {
+	FIELD_BYTES(struct pci_device, loaded),
+	FIELD(struct pci_device, intx_level, NULL),
+	FIELD_NOT_SAVED(struct pci_device, config, "as `loaded`, checked"),
+	FIELD_NOT_SAVED(struct pci_device, intx_wired, "from intx_level and config"),
+	FIELD_NOT_SAVED(struct pci_device, name, "configuration"),
+	FIELD_NOT_SAVED(struct pci_device, ops, "wiring"),
+	FIELD_NOT_SAVED(struct pci_device, bus, "wiring"),
+	FIELD_NOT_SAVED(struct pci_device, opaque, "wiring"),
+	FIELD_NOT_SAVED(struct pci_device, devfn, "configuration"),
+	FIELD_NOT_SAVED(struct pci_device, last_cap, "configuration"),
+	FIELD_NOT_SAVED(struct pci_device, next_free, "configuration"),
+	FIELD_NOT_SAVED(struct pci_device, writable, "configuration"),
+	FIELD_NOT_SAVED(struct pci_device, write_clear, "configuration"),
+	FIELD_NOT_SAVED(struct pci_device, bar, "from config"),
+	FIELD_END,
+};
+
+void pci_pre_save(struct pci_device *dev)
+{
+	memcpy(dev->loaded, dev->config, PCI_CONFIG_SIZE);
+}
+
+/* The interrupt status bit is the device's, and follows from intx_level. */
+static uint8_t guest_bits(const struct pci_device *dev, unsigned k)
+{
+	return dev->writable[k] | dev->write_clear[k] |
+	       (k == PCI_STATUS ? PCI_STATUS_INTERRUPT : 0);
+}
+
+int pci_loaded(struct pci_device *dev, struct lm_err *err)
+{
+	for (unsigned k = 0; k < PCI_CONFIG_SIZE; k++) {
+		uint8_t mask = guest_bits(dev, k);
+
+		if ((dev->loaded[k] ^ dev->config[k]) & ~mask)
+			return lm_err_set(err, -EINVAL,
+					  "%s: byte 0x%02x of the configuration space is 0x%02x, "
+					  "this machine's is 0x%02x", dev->name, k, dev->loaded[k],
+					  dev->config[k]);
+		dev->config[k] = dev->loaded[k];
+	}
+	if (dev->intx_level && !pci_get(dev, PCI_INTERRUPT_PIN, 1))
+		return lm_err_set(err, -EINVAL, "%s has no interrupt pin to drive", dev->name);
+	update_mappings(dev);
+	update_intx(dev);
+	return 0;
+}

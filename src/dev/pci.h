@@ -16,6 +16,7 @@
 #include <linux/pci_regs.h>
 
 #include "base/err.h"
+#include "base/fields.h"
 #include "dev/bus.h"
 #include "dev/irq.h"
 
@@ -57,6 +58,7 @@ struct pci_device {
 	uint8_t config[PCI_CONFIG_SIZE];
 	uint8_t writable[PCI_CONFIG_SIZE];    /* bits that the guest can write */
 	uint8_t write_clear[PCI_CONFIG_SIZE]; /* bits that a written 1 clears */
+	uint8_t loaded[PCI_CONFIG_SIZE];      /* config on its way to and from a snapshot */
 	struct pci_bar bar[PCI_BARS];
 };
 
@@ -138,5 +140,14 @@ struct pci_windows {
  * Line.
  */
 int pci_assign(struct pci_bus *bus, const struct pci_windows *windows, struct lm_err *err);
+
+/*
+ * What a snapshot holds of a function; part of the tables of those that embed one. They call
+ * pci_pre_save before, and pci_loaded after: it refuses a configuration that differs from this
+ * machine's in other bits than the guest's, maps BARs and drives the interrupt pin.
+ */
+extern const struct field pci_device_fields[];
+void pci_pre_save(struct pci_device *dev);
+int pci_loaded(struct pci_device *dev, struct lm_err *err);
 
 #endif

@@ -177,3 +177,54 @@ void pci_host_reset(struct pci_host *host)
 	host->reset_control = 0;
 	pci_bus_reset(&host->bus);
 }
+
+/* Saved state. */
+
+static const struct field bus_fields[] = {
+	FIELD_NOT_SAVED(struct pci_bus, mmio, "wiring"),
+	FIELD_NOT_SAVED(struct pci_bus, port, "wiring"),
+	FIELD_NOT_SAVED(struct pci_bus, line, "wiring"),
+	FIELD_NOT_SAVED(struct pci_bus, msi, "wiring"),
+	FIELD_NOT_SAVED(struct pci_bus, line_users, "from the functions' pins"),
+	FIELD_NOT_SAVED(struct pci_bus, device, "functions have sections of their own"),
+	FIELD_END,
+};
+
+static const struct field host_fields[] = {
+	FIELD_STRUCT(struct pci_host, bus, bus_fields),
+	FIELD_STRUCT(struct pci_host, bridge, pci_device_fields),
+	FIELD(struct pci_host, address, NULL, .max = ADDRESS_WRITABLE),
+	FIELD(struct pci_host, reset_control, NULL, .max = 0xe),
+	FIELD_NOT_SAVED(struct pci_host, ports, "wiring"),
+	FIELD_NOT_SAVED(struct pci_host, ecam, "from the bridge's PCIEXBAR"),
+	FIELD_NOT_SAVED(struct pci_host, ecam_base, "configuration"),
+	FIELD_NOT_SAVED(struct pci_host, reset_written, "wiring"),
+	FIELD_NOT_SAVED(struct pci_host, reset_opaque, "wiring"),
+	FIELD_END,
+};
+
+static void host_pre_save(void *object)
+{
+	struct pci_host *host = object;
+
+	pci_pre_save(&host->bridge);
+}
+
+static int host_loaded(void *object, struct lm_err *err)
+{
+	struct pci_host *host = object;
+	int rc = pci_loaded(&host->bridge, err);
+
+	if (rc < 0)
+		return rc;
+	place_ecam(host);
+	return 0;
+}
+
+const struct fields_section pci_host_section = {
+	.name = "pci-host",
+	.version = 1,
+	.table = host_fields,
+	.pre_save = host_pre_save,
+	.post_load = host_loaded,
+};

@@ -11,6 +11,7 @@
 #ifndef LM_DEV_PCI_HOST_H
 #define LM_DEV_PCI_HOST_H
 
+#include "base/fields.h"
 #include "dev/pci.h"
 
 #define PCI_CONFIG_PORT 0xcf8 /* to 0xcff; 0xcf9 is the reset control register */
@@ -36,5 +37,8 @@ int pci_host_init(struct pci_host *host, struct bus *mmio, struct bus *port,
 		  const struct irq_line line[PCI_INTX_LINES], struct msi_sink msi,
 		  uint64_t ecam_base, struct lm_err *err);
 void pci_host_reset(struct pci_host *host);
+
+/* What a snapshot holds of it. */
+extern const struct fields_section pci_host_section;
 
 #endif

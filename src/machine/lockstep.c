@@ -15,26 +15,26 @@
 
 /* ---- What is compared ---- */
 
-struct field {
+struct compared {
 	const char *name;
 	size_t offset, size, count;
 };
 
-#define FIELD(f)    { #f, offsetof(struct x86_state, f), sizeof(((struct x86_state *)0)->f), 1 }
+#define COMPARED(f) { #f, offsetof(struct x86_state, f), sizeof(((struct x86_state *)0)->f), 1 }
 #define ARRAY(f, n) { #f, offsetof(struct x86_state, f), sizeof(((struct x86_state *)0)->f) / (n), n }
 
 /* Not compared: x87 instruction and data pointers, which engines may keep or not. */
-static const struct field fields[] = {
-	FIELD(rip),	   ARRAY(gpr, 16),     FIELD(rflags),	       ARRAY(seg, 6),
-	FIELD(ldtr),	   FIELD(tr),	       FIELD(gdtr.base),       FIELD(gdtr.limit),
-	FIELD(idtr.base),  FIELD(idtr.limit),  FIELD(cr0),	       FIELD(cr2),
-	FIELD(cr3),	   FIELD(cr4),	       ARRAY(dr, 8),	       FIELD(xcr0),
-	ARRAY(fpu.st, 8),  FIELD(fpu.fcw),     FIELD(fpu.fsw),	       FIELD(fpu.ftw),
-	FIELD(mxcsr),	   ARRAY(vec, 16),     FIELD(efer),	       FIELD(star),
-	FIELD(lstar),	   FIELD(cstar),       FIELD(fmask),	       FIELD(kernel_gs_base),
-	FIELD(sysenter_cs), FIELD(sysenter_esp), FIELD(sysenter_eip), FIELD(pat),
-	FIELD(apic_base),  FIELD(tsc_aux),     FIELD(tsc_offset),      FIELD(tsc_deadline),
-	FIELD(activity),   FIELD(interrupt_shadow), FIELD(nmi_blocked),
+static const struct compared fields[] = {
+	COMPARED(rip), ARRAY(gpr, 16), COMPARED(rflags), ARRAY(seg, 6),
+	COMPARED(ldtr), COMPARED(tr), COMPARED(gdtr.base), COMPARED(gdtr.limit),
+	COMPARED(idtr.base), COMPARED(idtr.limit), COMPARED(cr0), COMPARED(cr2),
+	COMPARED(cr3), COMPARED(cr4), ARRAY(dr, 8), COMPARED(xcr0),
+	ARRAY(fpu.st, 8), COMPARED(fpu.fcw), COMPARED(fpu.fsw), COMPARED(fpu.ftw),
+	COMPARED(mxcsr), ARRAY(vec, 16), COMPARED(efer), COMPARED(star),
+	COMPARED(lstar), COMPARED(cstar), COMPARED(fmask), COMPARED(kernel_gs_base),
+	COMPARED(sysenter_cs), COMPARED(sysenter_esp), COMPARED(sysenter_eip), COMPARED(pat),
+	COMPARED(apic_base), COMPARED(tsc_aux), COMPARED(tsc_offset), COMPARED(tsc_deadline),
+	COMPARED(activity), COMPARED(interrupt_shadow), COMPARED(nmi_blocked),
 };
 
 static void print_value(FILE *out, const uint8_t *p, size_t size)
@@ -57,7 +57,7 @@ static bool same_state(const struct x86_state *a, struct x86_state *b, uint32_t 
 static void print_differences(const struct x86_state *a, const struct x86_state *b, FILE *out)
 {
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(fields); k++) {
-		const struct field *f = &fields[k];
+		const struct compared *f = &fields[k];
 
 		for (size_t n = 0; n < f->count; n++) {
 			const uint8_t *x = (const uint8_t *)a + f->offset + n * f->size;

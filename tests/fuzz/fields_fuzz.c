@@ -11,7 +11,7 @@
 
 static char *good_text(void)
 {
-	struct sample s = { .index = 3, .fifo_count = 2, .list_count = 2, .name = "x" };
+	struct sample s = { .index = 3, .fifo_count = 2, .list_count = 2, .lanes = 3, .name = "x" };
 	json_t *json = NULL;
 	char *text;
 
@@ -45,6 +45,7 @@ static void check_loaded(struct sample *s)
 	LM_BUG_ON(s->derived != UINT64_C(1) << s->index || s->name[7]);
 	LM_BUG_ON(fields_save(&sample_section, s, &json, NULL));
 	memset(&again, 0, sizeof(again));
+	again.lanes = 3;
 	LM_BUG_ON(fields_load(&sample_section, &again, json, NULL));
 	LM_BUG_ON(memcmp(s, &again, sizeof(again)) != 0);
 	json_decref(json);
@@ -63,6 +64,7 @@ static void fuzz_one(struct fuzz_input *in)
 	damage(in, text, strlen(text));
 	json = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 	memset(&s, 0, sizeof(s));
+	s.lanes = 3;
 	if (json && !fields_load(&sample_section, &s, json, NULL))
 		check_loaded(&s);
 	json_decref(json);

@@ -30,6 +30,8 @@ struct sample {
 	uint8_t fifo[8], fifo_count;
 	struct pair pair, pairs[2], list[4];
 	unsigned list_count;
+	uint16_t lane[4];
+	unsigned lanes; /* configuration: 2 */
 	char name[8];
 	uint32_t newer;
 	void *wire;
@@ -58,6 +60,8 @@ static const struct field sample_fields[] = {
 	FIELD_STRUCT(struct sample, pair, pair_fields),
 	FIELD_STRUCTS(struct sample, pairs, pair_fields),
 	FIELD_STRUCTS(struct sample, list, pair_fields, FIELD_COUNTER(struct sample, list_count)),
+	FIELD_ARRAY(struct sample, lane, "", FIELD_CONFIGURED(struct sample, lanes)),
+	FIELD_NOT_SAVED(struct sample, lanes, "configuration"),
 	FIELD_STRING(struct sample, name),
 	FIELD(struct sample, newer, "", .since = 2),
 	FIELD_NOT_SAVED(struct sample, wire, "wiring"),

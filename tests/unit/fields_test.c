@@ -26,6 +26,8 @@ static struct sample filled(void)
 	s.pairs[1] = (struct pair){ 2, 127 };
 	s.list[0] = (struct pair){ 3, 4 };
 	s.list_count = 1;
+	s.lanes = 2;
+	s.lane[1] = 99;
 	strcpy(s.name, "seven77");
 	s.newer = 9;
 	s.derived = 1 << 5;
@@ -49,6 +51,7 @@ static void comes_back(void)
 
 	again = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 	memset(&out, 0, sizeof(out));
+	out.lanes = 2;
 	memset(out.list, 0x55, sizeof(out.list)); /* elements not in use become zero */
 	CHECK_EQ(fields_load(&sample_section, &out, again, &err), 0);
 	CHECK(!memcmp(&in, &out, sizeof(in)));
@@ -115,6 +118,8 @@ static void hostile_values(void)
 	refused("table", json_of("{}"), "sample: table: must be an array");
 	refused("list", json_of("[0,0,0,0,0]"),
 		"sample: list: has 5 elements, at most 4 expected");
+	refused("lane", json_of("[1,2,3]"), "sample: lane: has 3 elements, 2 expected");
+	refused("lane", json_of("[1]"), "sample: lane: has 1 elements, 2 expected");
 	refused("pairs", json_of("[{\"left\":1,\"right\":2},{\"left\":1}]"),
 		"sample: pairs: [1]: missing field \"right\"");
 	refused("pair", json_of("[]"), "sample: pair: must be an object with fields");

@@ -1,5 +1,7 @@
 #include "dev/acpi/pm.h"
 
+#include <errno.h>
+
 #include "base/bits.h"
 #include "base/log.h"
 #include "dev/chipset/layout.h"
@@ -195,3 +197,38 @@ int acpi_pm_init(struct acpi_pm *pm, struct event_loop *loop, struct bus *port, 
 	rc = chipset_map(port, &pm->ports, err);
 	return rc ? rc : chipset_map(port, &pm->gpe, err);
 }
+
+/* ---- Saved state ---- */
+
+static const struct field pm_fields[] = {
+	FIELD(struct acpi_pm, pm1_status, NULL),
+	FIELD(struct acpi_pm, pm1_enable, NULL, .max = PM1_ENABLES),
+	FIELD(struct acpi_pm, pm1_control, NULL, .max = CONTROL_WRITABLE),
+	FIELD(struct acpi_pm, gpe_status, NULL),
+	FIELD(struct acpi_pm, gpe_enable, NULL),
+	FIELD(struct acpi_pm, timer_seen, "ticks"),
+	FIELD_NOT_SAVED(struct acpi_pm, loop, "wiring"),
+	FIELD_NOT_SAVED(struct acpi_pm, timer, "from the registers"),
+	FIELD_NOT_SAVED(struct acpi_pm, sci, "wiring"),
+	FIELD_NOT_SAVED(struct acpi_pm, ops, "wiring"),
+	FIELD_NOT_SAVED(struct acpi_pm, ports, "wiring"),
+	FIELD_NOT_SAVED(struct acpi_pm, gpe, "wiring"),
+	FIELD_END,
+};
+
+static int pm_loaded(void *object, struct lm_err *err)
+{
+	struct acpi_pm *pm = object;
+
+	if (pm->timer_seen > now_ticks(pm))
+		return lm_err_set(err, -EINVAL, "timer_seen is not in the past");
+	arm_timer(pm);
+	return 0;
+}
+
+const struct fields_section acpi_pm_section = {
+	.name = "acpi-pm",
+	.version = 1,
+	.table = pm_fields,
+	.post_load = pm_loaded,
+};

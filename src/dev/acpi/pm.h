@@ -10,6 +10,7 @@
 #ifndef LM_DEV_ACPI_PM_H
 #define LM_DEV_ACPI_PM_H
 
+#include "base/fields.h"
 #include "dev/bus.h"
 #include "dev/irq.h"
 #include "event/loop.h"
@@ -57,5 +58,8 @@ void acpi_pm_power_button(struct acpi_pm *pm);
 void acpi_pm_raise_gpe(struct acpi_pm *pm, unsigned event);
 /* The guest wrote value to port 0xcf9. opaque is the acpi_pm (pci_host's reset_written). */
 void acpi_pm_reset_control(void *opaque, uint8_t value);
+
+/* What a snapshot holds of it. */
+extern const struct fields_section acpi_pm_section;
 
 #endif

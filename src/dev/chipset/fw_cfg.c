@@ -281,3 +281,25 @@ int fw_cfg_init(struct fw_cfg *fw, struct bus *port, struct ram *ram, struct lm_
 		fw_cfg_fini(fw);
 	return rc;
 }
+
+/* ---- Saved state ---- */
+
+static const struct field fw_cfg_fields[] = {
+	FIELD(struct fw_cfg, key, NULL),
+	FIELD(struct fw_cfg, offset, "bytes"),
+	FIELD(struct fw_cfg, dma_high, NULL),
+	FIELD_NOT_SAVED(struct fw_cfg, ram, "wiring"),
+	FIELD_NOT_SAVED(struct fw_cfg, item, "configuration"),
+	FIELD_NOT_SAVED(struct fw_cfg, count, "configuration"),
+	FIELD_NOT_SAVED(struct fw_cfg, files, "configuration"),
+	FIELD_NOT_SAVED(struct fw_cfg, directory, "configuration"),
+	FIELD_NOT_SAVED(struct fw_cfg, ports, "wiring"),
+	FIELD_NOT_SAVED(struct fw_cfg, dma, "wiring"),
+	FIELD_END,
+};
+
+const struct fields_section fw_cfg_section = {
+	.name = "fw_cfg",
+	.version = 1,
+	.table = fw_cfg_fields,
+};

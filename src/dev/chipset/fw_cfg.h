@@ -8,6 +8,7 @@
 #ifndef LM_DEV_CHIPSET_FW_CFG_H
 #define LM_DEV_CHIPSET_FW_CFG_H
 
+#include "base/fields.h"
 #include "base/err.h"
 #include "dev/bus.h"
 #include "mem/ram.h"
@@ -77,5 +78,8 @@ int fw_cfg_add_number(struct fw_cfg *fw, uint16_t key, uint64_t value, unsigned 
 		      struct lm_err *err);
 int fw_cfg_add_file(struct fw_cfg *fw, const char *name, const void *data, uint32_t size, bool copy,
 		    struct lm_err *err);
+
+/* What a snapshot holds of it. */
+extern const struct fields_section fw_cfg_section;
 
 #endif

@@ -416,3 +416,35 @@ int i8042_init(struct i8042 *k, struct bus *port, struct irq_line irq,
 		rc = chipset_map(port, &k->command, err);
 	return rc ? rc : chipset_map(port, &k->port92, err);
 }
+
+/* ---- Saved state ---- */
+
+static const struct field i8042_fields[] = {
+	FIELD_BYTES(struct i8042, ram),
+	FIELD(struct i8042, pending, NULL),
+	FIELD(struct i8042, output_port, NULL),
+	FIELD(struct i8042, out, NULL),
+	FIELD(struct i8042, out_full, NULL),
+	FIELD(struct i8042, after_command, NULL),
+	FIELD_BYTES(struct i8042, queue),
+	FIELD(struct i8042, head, "", .max = I8042_QUEUE - 1),
+	FIELD(struct i8042, count, "", .max = I8042_QUEUE),
+	FIELD(struct i8042, kbd_pending, NULL),
+	FIELD(struct i8042, kbd_last, NULL),
+	FIELD(struct i8042, scan_set, ""),
+	FIELD(struct i8042, leds, NULL),
+	FIELD(struct i8042, scanning, NULL),
+	FIELD(struct i8042, break_prefix, NULL),
+	FIELD_NOT_SAVED(struct i8042, irq, "wiring"),
+	FIELD_NOT_SAVED(struct i8042, reset, "wiring"),
+	FIELD_NOT_SAVED(struct i8042, data, "wiring"),
+	FIELD_NOT_SAVED(struct i8042, command, "wiring"),
+	FIELD_NOT_SAVED(struct i8042, port92, "wiring"),
+	FIELD_END,
+};
+
+const struct fields_section i8042_section = {
+	.name = "i8042",
+	.version = 1,
+	.table = i8042_fields,
+};

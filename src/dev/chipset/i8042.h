@@ -16,6 +16,7 @@
 
 #include <stddef.h>
 
+#include "base/fields.h"
 #include "dev/bus.h"
 #include "dev/irq.h"
 
@@ -56,5 +57,8 @@ void i8042_reset(struct i8042 *kbc);
  * does not read them and the keyboard's queue is full, or where it has turned the keyboard off.
  */
 bool i8042_inject(struct i8042 *kbc, const uint8_t *bytes, size_t len);
+
+/* What a snapshot holds of it. */
+extern const struct fields_section i8042_section;
 
 #endif

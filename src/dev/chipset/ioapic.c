@@ -191,3 +191,21 @@ int ioapic_init(struct ioapic *io, struct bus *mmio, struct msi_sink sink, struc
 	ioapic_reset(io);
 	return chipset_map(mmio, &io->mmio, err);
 }
+
+/* ---- Saved state ---- */
+
+static const struct field ioapic_fields[] = {
+	FIELD_ARRAY(struct ioapic, entry, NULL),
+	FIELD(struct ioapic, line, NULL),
+	FIELD(struct ioapic, id, NULL),
+	FIELD(struct ioapic, select, NULL),
+	FIELD_NOT_SAVED(struct ioapic, sink, "wiring"),
+	FIELD_NOT_SAVED(struct ioapic, mmio, "wiring"),
+	FIELD_END,
+};
+
+const struct fields_section ioapic_section = {
+	.name = "ioapic",
+	.version = 1,
+	.table = ioapic_fields,
+};

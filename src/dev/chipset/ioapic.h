@@ -11,6 +11,7 @@
 #ifndef LM_DEV_CHIPSET_IOAPIC_H
 #define LM_DEV_CHIPSET_IOAPIC_H
 
+#include "base/fields.h"
 #include "dev/bus.h"
 #include "dev/irq.h"
 
@@ -36,5 +37,8 @@ struct irq_line ioapic_line(struct ioapic *io, unsigned pin);
  * interrupt again, and do so at once where the line is still up.
  */
 void ioapic_eoi(struct ioapic *io, uint8_t vector);
+
+/* What a snapshot holds of it. */
+extern const struct fields_section ioapic_section;
 
 #endif

@@ -334,3 +334,50 @@ int pic_init(struct pic *pic, struct bus *port, struct irq_line intr, struct lm_
 	pic->elcr = (struct bus_region){"elcr", PC_PORT_ELCR, 2, &elcr_ops, pic, false};
 	return rc ? rc : chipset_map(port, &pic->elcr, err);
 }
+
+/* ---- Saved state ---- */
+
+static const struct field chip_fields[] = {
+	FIELD(struct pic_chip, line, NULL),
+	FIELD(struct pic_chip, irr, NULL),
+	FIELD(struct pic_chip, imr, NULL),
+	FIELD(struct pic_chip, isr, NULL),
+	FIELD(struct pic_chip, elcr, NULL),
+	FIELD(struct pic_chip, vector_base, NULL),
+	FIELD(struct pic_chip, bottom, "", .max = 7),
+	FIELD(struct pic_chip, step, "", .max = PIC_UNINITIALIZED),
+	FIELD(struct pic_chip, single, NULL),
+	FIELD(struct pic_chip, expect_icw4, NULL),
+	FIELD(struct pic_chip, auto_eoi, NULL),
+	FIELD(struct pic_chip, rotate_in_auto_eoi, NULL),
+	FIELD(struct pic_chip, fully_nested, NULL),
+	FIELD(struct pic_chip, special_mask, NULL),
+	FIELD(struct pic_chip, poll, NULL),
+	FIELD(struct pic_chip, read_isr, NULL),
+	FIELD(struct pic_chip, out, NULL),
+	FIELD_NOT_SAVED(struct pic_chip, pic, "wiring"),
+	FIELD_END,
+};
+
+static const struct field pic_fields[] = {
+	FIELD_STRUCTS(struct pic, chip, chip_fields),
+	FIELD_NOT_SAVED(struct pic, intr, "wiring"),
+	FIELD_NOT_SAVED(struct pic, ports, "wiring"),
+	FIELD_NOT_SAVED(struct pic, elcr, "wiring"),
+	FIELD_END,
+};
+
+static int pic_loaded(void *object, struct lm_err *err)
+{
+	struct pic *pic = object;
+
+	irq_set(&pic->intr, pic->chip[0].out);
+	return 0;
+}
+
+const struct fields_section pic_section = {
+	.name = "pic",
+	.version = 1,
+	.table = pic_fields,
+	.post_load = pic_loaded,
+};

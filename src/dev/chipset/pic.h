@@ -7,6 +7,7 @@
 #ifndef LM_DEV_CHIPSET_PIC_H
 #define LM_DEV_CHIPSET_PIC_H
 
+#include "base/fields.h"
 #include "dev/bus.h"
 #include "dev/irq.h"
 
@@ -47,5 +48,8 @@ struct irq_line pic_line(struct pic *pic, unsigned irq);
  * the spurious interrupt, IR7 of the chip concerned, for which no in-service bit is set.
  */
 int pic_ack(struct pic *pic);
+
+/* What a snapshot holds of it. */
+extern const struct fields_section pic_section;
 
 #endif

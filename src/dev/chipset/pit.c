@@ -1,5 +1,7 @@
 #include "dev/chipset/pit.h"
 
+#include <errno.h>
+
 #include "base/bits.h"
 #include "dev/chipset/layout.h"
 #include "dev/chipset/map.h"
@@ -408,3 +410,76 @@ int pit_init(struct pit *pit, struct event_loop *loop, struct bus *port, struct 
 	rc = chipset_map(port, &pit->ports, err);
 	return rc ? rc : chipset_map(port, &pit->port61, err);
 }
+
+/* ---- Saved state ---- */
+
+static const struct field channel_fields[] = {
+	FIELD(struct pit_channel, mode, "", .max = HARDWARE_STROBE),
+	FIELD(struct pit_channel, access, "", .max = ACCESS_BOTH),
+	FIELD(struct pit_channel, bcd, NULL),
+	FIELD(struct pit_channel, loaded, NULL),
+	FIELD(struct pit_channel, expect_high, NULL),
+	FIELD(struct pit_channel, low, NULL),
+	FIELD(struct pit_channel, read_high, NULL),
+	FIELD(struct pit_channel, latched, "bytes", .max = 2),
+	FIELD(struct pit_channel, latch, NULL),
+	FIELD(struct pit_channel, status_latched, NULL),
+	FIELD(struct pit_channel, status, NULL),
+	FIELD(struct pit_channel, gate, NULL),
+	FIELD(struct pit_channel, armed, NULL),
+	FIELD(struct pit_channel, running, NULL),
+	FIELD(struct pit_channel, count, "ticks", .max = 0x10000),
+	FIELD(struct pit_channel, next, "ticks", .max = 0x10000),
+	FIELD(struct pit_channel, start, "ticks"),
+	FIELD(struct pit_channel, held, "ticks"),
+	FIELD_END,
+};
+
+static const struct field pit_fields[] = {
+	FIELD_STRUCTS(struct pit, channel, channel_fields),
+	FIELD(struct pit, speaker, NULL, .max = PORT61_WRITABLE),
+	FIELD(struct pit, last_edge_ns, "ns"),
+	FIELD_NOT_SAVED(struct pit, loop, "wiring"),
+	FIELD_NOT_SAVED(struct pit, timer, "from channel 0"),
+	FIELD_NOT_SAVED(struct pit, irq, "wiring"),
+	FIELD_NOT_SAVED(struct pit, ports, "wiring"),
+	FIELD_NOT_SAVED(struct pit, port61, "wiring"),
+	FIELD_END,
+};
+
+/* Counts are divisors, of periodic modes from 2; a count begins in the past. */
+static int check_channel(const struct pit_channel *c, uint64_t now, struct lm_err *err)
+{
+	if (!c->count || (is_periodic(c) && (c->count < 2 || c->next == 1)))
+		return lm_err_set(err, -EINVAL, "a channel has a count of %u in mode %u", c->count,
+				  c->mode);
+	if (c->access == ACCESS_LATCH)
+		return lm_err_set(err, -EINVAL, "a channel has no access mode");
+	if (c->start > now || c->held > now)
+		return lm_err_set(err, -EINVAL, "a channel began to count in the future");
+	return 0;
+}
+
+static int pit_loaded(void *object, struct lm_err *err)
+{
+	struct pit *pit = object;
+	int64_t now = clock_now(&pit->loop->clock);
+
+	if (pit->last_edge_ns > now || pit->last_edge_ns < -PIT_MIN_PERIOD_NS)
+		return lm_err_set(err, -EINVAL, "last_edge_ns is not in the past");
+	for (unsigned k = 0; k < PIT_CHANNELS; k++) {
+		int rc = check_channel(&pit->channel[k], now_ticks(pit), err);
+
+		if (rc < 0)
+			return rc;
+	}
+	arm_timer(pit, now_ticks(pit));
+	return 0;
+}
+
+const struct fields_section pit_section = {
+	.name = "pit",
+	.version = 1,
+	.table = pit_fields,
+	.post_load = pit_loaded,
+};

@@ -13,6 +13,7 @@
 #ifndef LM_DEV_CHIPSET_PIT_H
 #define LM_DEV_CHIPSET_PIT_H
 
+#include "base/fields.h"
 #include "dev/bus.h"
 #include "dev/irq.h"
 #include "event/loop.h"
@@ -57,5 +58,8 @@ struct pit {
 int pit_init(struct pit *pit, struct event_loop *loop, struct bus *port, struct irq_line irq,
 	     struct lm_err *err);
 void pit_reset(struct pit *pit);
+
+/* What a snapshot holds of it. */
+extern const struct fields_section pit_section;
 
 #endif

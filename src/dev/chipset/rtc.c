@@ -1,5 +1,7 @@
 #include "dev/chipset/rtc.h"
 
+#include <errno.h>
+
 #include "base/bits.h"
 #include "dev/chipset/layout.h"
 #include "dev/chipset/map.h"
@@ -386,3 +388,45 @@ int rtc_init(struct rtc *rtc, struct event_loop *loop, struct bus *port, struct 
 	rtc->ports = (struct bus_region){"rtc", PC_PORT_RTC, 2, &ports_ops, rtc, false};
 	return chipset_map(port, &rtc->ports, err);
 }
+
+/* ---- Saved state ---- */
+
+static const struct field rtc_fields[] = {
+	FIELD_BYTES(struct rtc, cmos),
+	FIELD(struct rtc, index, "", .max = RTC_CMOS_SIZE - 1),
+	FIELD(struct rtc, nmi_masked, NULL),
+	FIELD(struct rtc, offset, "s"),
+	FIELD(struct rtc, seen, "s"),
+	FIELD(struct rtc, seen_ticks, "ticks"),
+	FIELD_NOT_SAVED(struct rtc, loop, "wiring"),
+	FIELD_NOT_SAVED(struct rtc, timer, "from the registers"),
+	FIELD_NOT_SAVED(struct rtc, irq, "wiring"),
+	FIELD_NOT_SAVED(struct rtc, ports, "wiring"),
+	FIELD_END,
+};
+
+/* So far can times be apart without overflow: about 30000 years. */
+#define SANE_SECONDS INT64_C(1000000000000)
+
+/* The host's time may have moved on since the clock was saved: the next look catches up. */
+static int rtc_loaded(void *object, struct lm_err *err)
+{
+	struct rtc *r = object;
+
+	if (r->offset > SANE_SECONDS || r->offset < -SANE_SECONDS)
+		return lm_err_set(err, -EINVAL, "offset: %lld s is out of range",
+				  (long long)r->offset);
+	if (r->seen > SANE_SECONDS || r->seen < -SANE_SECONDS)
+		return lm_err_set(err, -EINVAL, "seen: %lld s is out of range",
+				  (long long)r->seen);
+	r->cmos[REG_C] &= C_IRQF | FLAGS;
+	arm_timer(r);
+	return 0;
+}
+
+const struct fields_section rtc_section = {
+	.name = "rtc",
+	.version = 1,
+	.table = rtc_fields,
+	.post_load = rtc_loaded,
+};

@@ -11,6 +11,7 @@
 #ifndef LM_DEV_CHIPSET_RTC_H
 #define LM_DEV_CHIPSET_RTC_H
 
+#include "base/fields.h"
 #include "dev/bus.h"
 #include "dev/irq.h"
 #include "event/loop.h"
@@ -40,5 +41,8 @@ void rtc_reset(struct rtc *rtc);
 /* Fills the memory size bytes: end of RAM below 4 GiB and bytes of RAM above (mem/ram.h). */
 void rtc_set_memory(struct rtc *rtc, uint64_t low_top, uint64_t high_size);
 void rtc_set_cmos(struct rtc *rtc, uint8_t index, uint8_t value);
+
+/* What a snapshot holds of it. */
+extern const struct fields_section rtc_section;
 
 #endif

@@ -97,3 +97,24 @@ int testdev_init(struct testdev *dev, struct bus *mmio, struct bus *port,
 		rc = chipset_map(port, ports[k], err);
 	return rc ? rc : chipset_map(mmio, &dev->mmio, err);
 }
+
+/* ---- Saved state ---- */
+
+static const struct field testdev_fields[] = {
+	FIELD(struct testdev, data, NULL),
+	FIELD_BYTES(struct testdev, iomem),
+	FIELD_NOT_SAVED(struct testdev, ops, "wiring"),
+	FIELD_NOT_SAVED(struct testdev, exit, "wiring"),
+	FIELD_NOT_SAVED(struct testdev, ioport, "wiring"),
+	FIELD_NOT_SAVED(struct testdev, flush, "wiring"),
+	FIELD_NOT_SAVED(struct testdev, bytes, "wiring"),
+	FIELD_NOT_SAVED(struct testdev, irq, "wiring"),
+	FIELD_NOT_SAVED(struct testdev, mmio, "wiring"),
+	FIELD_END,
+};
+
+const struct fields_section testdev_section = {
+	.name = "testdev",
+	.version = 1,
+	.table = testdev_fields,
+};

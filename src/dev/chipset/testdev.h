@@ -8,6 +8,7 @@
 #ifndef LM_DEV_CHIPSET_TESTDEV_H
 #define LM_DEV_CHIPSET_TESTDEV_H
 
+#include "base/fields.h"
 #include "dev/bus.h"
 #include "dev/irq.h"
 
@@ -35,5 +36,8 @@ struct testdev {
 int testdev_init(struct testdev *dev, struct bus *mmio, struct bus *port,
 		 const struct testdev_ops *ops, bool with_byte_port, struct lm_err *err);
 void testdev_reset(struct testdev *dev);
+
+/* What a snapshot holds of it. */
+extern const struct fields_section testdev_section;
 
 #endif

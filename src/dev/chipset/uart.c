@@ -370,3 +370,44 @@ int uart_init(struct uart *u, const char *name, uint16_t base, struct bus *port,
 		chardev_attach(chr, &user, u);
 	return rc;
 }
+
+/* ---- Saved state ---- */
+
+static const struct field uart_fields[] = {
+	FIELD(struct uart, ier, NULL),
+	FIELD(struct uart, fcr, NULL),
+	FIELD(struct uart, lcr, NULL),
+	FIELD(struct uart, mcr, NULL),
+	FIELD(struct uart, msr, NULL),
+	FIELD(struct uart, scr, NULL),
+	FIELD(struct uart, divisor, ""),
+	FIELD(struct uart, overrun, NULL),
+	FIELD(struct uart, thr_empty_pending, NULL),
+	FIELD_BYTES(struct uart, tx, FIELD_COUNTER(struct uart, tx_count)),
+	FIELD_ARRAY(struct uart, rx, NULL),
+	FIELD(struct uart, rx_head, "", .max = UART_FIFO - 1),
+	FIELD(struct uart, rx_count, "", .max = UART_FIFO),
+	FIELD_NOT_SAVED(struct uart, flushing, "only within a call"),
+	FIELD_NOT_SAVED(struct uart, irq, "wiring"),
+	FIELD_NOT_SAVED(struct uart, chr, "wiring"),
+	FIELD_NOT_SAVED(struct uart, ports, "wiring"),
+	FIELD_END,
+};
+
+/* As with IER written: the backend of before knew it. */
+static void uart_restored(void *object)
+{
+	struct uart *u = object;
+
+	chardev_guest_open(u->chr, u->ier & IER_RX);
+	flush(u);
+	update_irq(u);
+	chardev_accept_input(u->chr);
+}
+
+const struct fields_section uart_section = {
+	.name = "uart",
+	.version = 1,
+	.table = uart_fields,
+	.restored = uart_restored,
+};

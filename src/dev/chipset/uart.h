@@ -11,6 +11,7 @@
 #ifndef LM_DEV_CHIPSET_UART_H
 #define LM_DEV_CHIPSET_UART_H
 
+#include "base/fields.h"
 #include "dev/bus.h"
 #include "dev/chardev.h"
 #include "dev/irq.h"
@@ -34,5 +35,8 @@ struct uart {
 int uart_init(struct uart *uart, const char *name, uint16_t base, struct bus *port,
 	      struct irq_line irq, struct chardev *chr, struct lm_err *err);
 void uart_reset(struct uart *uart);
+
+/* What a snapshot holds of it. */
+extern const struct fields_section uart_section;
 
 #endif

@@ -1,5 +1,6 @@
 #include "dev/virtio/blk.h"
 
+#include <errno.h>
 #include <string.h>
 #include <linux/virtio_ids.h>
 
@@ -193,6 +194,40 @@ static void blk_drain(struct virtio_device *dev)
 	blk->backend->ops->drain(blk->backend);
 }
 
+/* Saved state: requests are drained before. */
+
+static const struct field blk_fields[] = {
+	FIELD_STRUCT(struct virtio_blk, virtio, virtio_device_fields),
+	FIELD_NOT_SAVED(struct virtio_blk, backend, "wiring"),
+	FIELD_BYTES(struct virtio_blk, config),
+	FIELD_NOT_SAVED(struct virtio_blk, requests, "statistics"),
+	FIELD_NOT_SAVED(struct virtio_blk, errors, "statistics"),
+	FIELD_NOT_SAVED(struct virtio_blk, submitting, "only within a call"),
+	FIELD_NOT_SAVED(struct virtio_blk, stalled, "nothing is in flight"),
+	FIELD_NOT_SAVED(struct virtio_blk, free, "nothing is in flight"),
+	FIELD_NOT_SAVED(struct virtio_blk, request, "nothing is in flight"),
+	FIELD_END,
+};
+
+static int blk_loaded(void *object, struct lm_err *err)
+{
+	struct virtio_blk *blk = object;
+	uint64_t size = le64toh(blk->config.capacity) * BLOCK_SECTOR_SIZE;
+
+	if (size != blk->backend->size)
+		return lm_err_set(err, -EINVAL, "the disk had %llu bytes and has %llu now",
+				  (unsigned long long)size,
+				  (unsigned long long)blk->backend->size);
+	return virtio_loaded(&blk->virtio, err);
+}
+
+const struct fields_section virtio_blk_section = {
+	.name = "virtio-blk",
+	.version = 1,
+	.table = blk_fields,
+	.post_load = blk_loaded,
+};
+
 static const struct virtio_ops blk_ops = {
     .name = "virtio-blk",
     .id = VIRTIO_ID_BLOCK,
@@ -200,6 +235,7 @@ static const struct virtio_ops blk_ops = {
     .notify = blk_notify,
     .reset = blk_reset,
     .drain = blk_drain,
+    .section = &virtio_blk_section,
 };
 
 static uint64_t features(const struct blockdev *backend)

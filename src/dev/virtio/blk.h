@@ -32,4 +32,6 @@ struct virtio_blk {
 void virtio_blk_init(struct virtio_blk *blk, struct blockdev *backend, struct ram *ram,
 		     struct event_loop *loop);
 
+extern const struct fields_section virtio_blk_section;
+
 #endif

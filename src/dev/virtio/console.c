@@ -1,5 +1,6 @@
 #include "dev/virtio/console.h"
 
+#include <errno.h>
 #include <string.h>
 #include <linux/virtio_ids.h>
 
@@ -407,6 +408,100 @@ static void console_config_written(struct virtio_device *dev, unsigned offset, u
 		chardev_write(con->port[0].chr, &c, 1);
 }
 
+/* Saved state. */
+
+static const struct field port_fields[] = {
+	FIELD(struct console_port, guest_open, NULL),
+	FIELD(struct console_port, host_open, NULL),
+	FIELD(struct console_port, close_wanted, NULL),
+	FIELD(struct console_port, pending, NULL),
+	FIELD(struct console_port, output_held, NULL),
+	FIELD(struct console_port, output_done, "bytes"),
+	FIELD_STRUCT(struct console_port, output, vq_chain_fields),
+	FIELD(struct console_port, input_head, "", .max = CONSOLE_INPUT_SIZE - 1),
+	FIELD(struct console_port, input_len, "bytes", .max = CONSOLE_INPUT_SIZE),
+	FIELD_BYTES(struct console_port, input),
+	FIELD_NOT_SAVED(struct console_port, console, "wiring"),
+	FIELD_NOT_SAVED(struct console_port, number, "configuration"),
+	FIELD_NOT_SAVED(struct console_port, name, "configuration"),
+	FIELD_NOT_SAVED(struct console_port, chr, "wiring"),
+	FIELD_NOT_SAVED(struct console_port, writing, "only within a call"),
+	FIELD_END,
+};
+
+static const struct field config_fields[] = {
+	FIELD(struct virtio_console_config, cols, "characters"),
+	FIELD(struct virtio_console_config, rows, "characters"),
+	FIELD_NOT_SAVED(struct virtio_console_config, max_nr_ports, "configuration"),
+	FIELD_NOT_SAVED(struct virtio_console_config, emerg_wr, "write only"),
+	FIELD_END,
+};
+
+static const struct field console_fields[] = {
+	FIELD_STRUCT(struct virtio_console, virtio, virtio_device_fields),
+	FIELD_STRUCT(struct virtio_console, config, config_fields),
+	FIELD_STRUCTS(struct virtio_console, port, port_fields,
+		      FIELD_CONFIGURED(struct virtio_console, ports)),
+	FIELD_NOT_SAVED(struct virtio_console, send_resize, "configuration"),
+	FIELD_NOT_SAVED(struct virtio_console, ports, "configuration"),
+	FIELD_END,
+};
+
+/* What the driver has made of its descriptors since is its own affair. */
+static void find_held_output(struct console_port *p)
+{
+	struct virtio_device *dev = &p->console->virtio;
+
+	if (!p->output_held || vq_chain_find(&dev->queue[TX_QUEUE(p->number)], &p->output))
+		return;
+	p->output_held = false;
+	virtio_broken(dev, "changed a descriptor chain that the device holds");
+}
+
+static int check_port(const struct console_port *p, struct lm_err *err)
+{
+	if (p->pending >= PENDING_RESIZE << 1)
+		return lm_err_set(err, -EINVAL, "port %u: pending: 0x%x is no set of messages",
+				  p->number, p->pending);
+	return 0;
+}
+
+static int console_loaded(void *object, struct lm_err *err)
+{
+	struct virtio_console *con = object;
+	int rc = virtio_loaded(&con->virtio, err);
+
+	for (unsigned k = 0; !rc && k < con->ports; k++)
+		rc = check_port(&con->port[k], err);
+	return rc;
+}
+
+/* The backends are others than those of before: another terminal, maybe, another reader. */
+static void console_restored(void *object)
+{
+	struct virtio_console *con = object;
+
+	for (unsigned k = 0; k < con->ports; k++) {
+		struct console_port *p = &con->port[k];
+
+		find_held_output(p);
+		if (p->guest_open)
+			chardev_guest_open(p->chr, true);
+		chardev_accept_input(p->chr);
+		virtio_run_queue(&con->virtio, TX_QUEUE(k));
+	}
+	if (virtio_is_live(&con->virtio))
+		port_event(&con->port[0], CHARDEV_RESIZED);
+}
+
+const struct fields_section virtio_console_section = {
+	.name = "virtio-console",
+	.version = 1,
+	.table = console_fields,
+	.post_load = console_loaded,
+	.restored = console_restored,
+};
+
 static const struct virtio_ops console_ops = {
     .name = "virtio-console",
     .id = VIRTIO_ID_CONSOLE,
@@ -415,6 +510,7 @@ static const struct virtio_ops console_ops = {
     .started = console_started,
     .reset = console_reset,
     .config_written = console_config_written,
+    .section = &virtio_console_section,
 };
 
 void virtio_console_init(struct virtio_console *con, const struct console_port_setup *setup,

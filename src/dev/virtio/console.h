@@ -64,4 +64,6 @@ void virtio_console_fini(struct virtio_console *con);
 /* Takes what the guest has made available on a port; false where some of it is still there. */
 bool virtio_console_flush(struct virtio_console *con, unsigned port);
 
+extern const struct fields_section virtio_console_section;
+
 #endif

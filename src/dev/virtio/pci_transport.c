@@ -389,3 +389,40 @@ int virtio_pci_init(struct virtio_pci *vp, struct virtio_device *dev, struct pci
 	dev->interrupt_opaque = vp;
 	return pci_bus_add(bus, &vp->pci, devfn, err);
 }
+
+/* Saved state. */
+
+static const struct field transport_fields[] = {
+	FIELD_STRUCT(struct virtio_pci, pci, pci_device_fields),
+	FIELD_STRUCT(struct virtio_pci, msix, msix_fields),
+	FIELD(struct virtio_pci, feature_select, ""),
+	FIELD(struct virtio_pci, driver_feature_select, ""),
+	FIELD(struct virtio_pci, queue_select, ""),
+	FIELD(struct virtio_pci, config_vector, ""),
+	FIELD(struct virtio_pci, isr, NULL),
+	FIELD_NOT_SAVED(struct virtio_pci, dev, "wiring"),
+	FIELD_NOT_SAVED(struct virtio_pci, cfg_cap, "configuration"),
+	FIELD_END,
+};
+
+static void transport_pre_save(void *object)
+{
+	struct virtio_pci *vp = object;
+
+	pci_pre_save(&vp->pci);
+}
+
+static int transport_loaded(void *object, struct lm_err *err)
+{
+	struct virtio_pci *vp = object;
+
+	return pci_loaded(&vp->pci, err);
+}
+
+const struct fields_section virtio_pci_section = {
+	.name = "virtio-pci",
+	.version = 1,
+	.table = transport_fields,
+	.pre_save = transport_pre_save,
+	.post_load = transport_loaded,
+};

@@ -24,4 +24,7 @@ struct virtio_pci {
 int virtio_pci_init(struct virtio_pci *vp, struct virtio_device *dev, struct pci_bus *bus,
 		    uint8_t devfn, struct lm_err *err);
 
+/* What a snapshot holds of the transport; the device has a section of its own. */
+extern const struct fields_section virtio_pci_section;
+
 #endif

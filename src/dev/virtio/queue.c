@@ -1,5 +1,6 @@
 #include "dev/virtio/queue.h"
 
+#include <errno.h>
 #include <string.h>
 #include <linux/virtio_ring.h>
 
@@ -287,4 +288,55 @@ unsigned iov_narrow(struct iovec **iov, unsigned count, uint64_t skip, uint64_t 
 		len -= v[used].iov_len;
 	}
 	return used;
+}
+
+/* Saved state. */
+
+const struct field virtqueue_fields[] = {
+	FIELD(struct virtqueue, size, ""),
+	FIELD(struct virtqueue, vector, ""),
+	FIELD(struct virtqueue, desc, "gpa"),
+	FIELD(struct virtqueue, avail, "gpa"),
+	FIELD(struct virtqueue, used, "gpa"),
+	FIELD(struct virtqueue, ready, NULL),
+	FIELD(struct virtqueue, event_idx, NULL),
+	FIELD(struct virtqueue, indirect, NULL),
+	FIELD(struct virtqueue, next_avail, ""),
+	FIELD(struct virtqueue, next_used, ""),
+	FIELD(struct virtqueue, signalled, ""),
+	FIELD(struct virtqueue, signalled_valid, NULL),
+	FIELD(struct virtqueue, broken, NULL),
+	FIELD_NOT_SAVED(struct virtqueue, budget, "set with each notification"),
+	FIELD_NOT_SAVED(struct virtqueue, ram, "wiring"),
+	FIELD_NOT_SAVED(struct virtqueue, max_size, "configuration"),
+	FIELD_NOT_SAVED(struct virtqueue, desc_hva, "from desc"),
+	FIELD_NOT_SAVED(struct virtqueue, avail_hva, "from avail"),
+	FIELD_NOT_SAVED(struct virtqueue, used_hva, "from used"),
+	FIELD_END,
+};
+
+const struct field vq_chain_fields[] = {
+	FIELD(struct vq_chain, head, ""),
+	FIELD_NOT_SAVED(struct vq_chain, readable, "from the descriptors"),
+	FIELD_NOT_SAVED(struct vq_chain, writable, "from the descriptors"),
+	FIELD_NOT_SAVED(struct vq_chain, readable_len, "from the descriptors"),
+	FIELD_NOT_SAVED(struct vq_chain, writable_len, "from the descriptors"),
+	FIELD_NOT_SAVED(struct vq_chain, iov, "from the descriptors"),
+	FIELD_END,
+};
+
+int vq_loaded(struct virtqueue *vq, struct lm_err *err)
+{
+	if (!is_pow2(vq->size) || vq->size > vq->max_size)
+		return lm_err_set(err, -EINVAL, "a queue has %u entries, at most %u expected",
+				  vq->size, vq->max_size);
+	if (vq->ready && !vq_start(vq))
+		return lm_err_set(err, -EINVAL, "a queue's rings are not in RAM");
+	return 0;
+}
+
+bool vq_chain_find(struct virtqueue *vq, struct vq_chain *chain)
+{
+	*chain = (struct vq_chain){.head = chain->head};
+	return vq->ready && walk_chain(vq, chain);
 }

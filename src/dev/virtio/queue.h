@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/fields.h"
 #include "mem/ram.h"
 
 #define VQ_MAX_SIZE  256 /* entries; also the limit of a chain, as §2.7.5.3.1 says of drivers */
@@ -94,5 +95,16 @@ static inline struct iovec *vq_writable(struct vq_chain *chain)
  * returns the new count and moves *iov to the first piece. Too long a range is cut.
  */
 unsigned iov_narrow(struct iovec **iov, unsigned count, uint64_t skip, uint64_t len);
+
+/*
+ * A chain that the device holds, as a snapshot has it: found again by its head. False where the
+ * driver has changed its descriptors to what is no chain.
+ */
+extern const struct field vq_chain_fields[];
+bool vq_chain_find(struct virtqueue *vq, struct vq_chain *chain);
+
+/* What a snapshot holds of a queue; vq_loaded checks it and maps the rings. */
+extern const struct field virtqueue_fields[];
+int vq_loaded(struct virtqueue *vq, struct lm_err *err);
 
 #endif

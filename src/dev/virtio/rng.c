@@ -47,11 +47,35 @@ static void rng_notify(struct virtio_device *dev, unsigned queue)
 	virtio_signal(dev, queue);
 }
 
+/* Saved state. */
+
+static const struct field rng_fields[] = {
+	FIELD_STRUCT(struct virtio_rng, virtio, virtio_device_fields),
+	FIELD(struct virtio_rng, seed, NULL),
+	FIELD_NOT_SAVED(struct virtio_rng, bytes, "statistics"),
+	FIELD_END,
+};
+
+static int rng_loaded(void *object, struct lm_err *err)
+{
+	struct virtio_rng *rng = object;
+
+	return virtio_loaded(&rng->virtio, err);
+}
+
+const struct fields_section virtio_rng_section = {
+	.name = "virtio-rng",
+	.version = 1,
+	.table = rng_fields,
+	.post_load = rng_loaded,
+};
+
 static const struct virtio_ops rng_ops = {
     .name = "virtio-rng",
     .id = VIRTIO_ID_RNG,
     .class_code = 0xff0000,
     .notify = rng_notify,
+    .section = &virtio_rng_section,
 };
 
 void virtio_rng_init(struct virtio_rng *rng, struct ram *ram, struct event_loop *loop,

@@ -14,4 +14,6 @@ struct virtio_rng {
 void virtio_rng_init(struct virtio_rng *rng, struct ram *ram, struct event_loop *loop,
 		     uint64_t seed);
 
+extern const struct fields_section virtio_rng_section;
+
 #endif

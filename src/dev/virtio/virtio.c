@@ -1,5 +1,6 @@
 #include "dev/virtio/virtio.h"
 
+#include <errno.h>
 #include <string.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -243,4 +244,47 @@ void virtio_config_write(struct virtio_device *dev, uint64_t offset, uint32_t va
 {
 	if (offset + size <= dev->config_size && dev->ops->config_written && !dev->reset_pending)
 		dev->ops->config_written(dev, (unsigned)offset, value, size);
+}
+
+/* Saved state. */
+
+const struct field virtio_device_fields[] = {
+	FIELD(struct virtio_device, accepted, NULL),
+	FIELD(struct virtio_device, status, NULL),
+	FIELD(struct virtio_device, generation, ""),
+	FIELD_STRUCTS(struct virtio_device, queue, virtqueue_fields,
+		      FIELD_CONFIGURED(struct virtio_device, queue_count)),
+	FIELD(struct virtio_device, again, NULL),
+	FIELD_NOT_SAVED(struct virtio_device, offered, "configuration"),
+	FIELD_NOT_SAVED(struct virtio_device, queue_count, "configuration"),
+	FIELD_NOT_SAVED(struct virtio_device, reset_pending, "nothing is in flight"),
+	FIELD_NOT_SAVED(struct virtio_device, in_flight, "nothing is in flight"),
+	FIELD_NOT_SAVED(struct virtio_device, broken_count, "statistics"),
+	FIELD_NOT_SAVED(struct virtio_device, ops, "wiring"),
+	FIELD_NOT_SAVED(struct virtio_device, ram, "wiring"),
+	FIELD_NOT_SAVED(struct virtio_device, loop, "wiring"),
+	FIELD_NOT_SAVED(struct virtio_device, continue_timer, "from again"),
+	FIELD_NOT_SAVED(struct virtio_device, config, "the device's own"),
+	FIELD_NOT_SAVED(struct virtio_device, config_size, "configuration"),
+	FIELD_NOT_SAVED(struct virtio_device, interrupt, "wiring"),
+	FIELD_NOT_SAVED(struct virtio_device, interrupt_opaque, "wiring"),
+	FIELD_END,
+};
+
+int virtio_loaded(struct virtio_device *dev, struct lm_err *err)
+{
+	if (dev->status & VIRTIO_CONFIG_S_FEATURES_OK && !features_acceptable(dev))
+		return lm_err_set(err, -ENOTSUP,
+				  "the guest uses features 0x%llx, this machine's device has 0x%llx",
+				  (unsigned long long)dev->accepted,
+				  (unsigned long long)dev->offered);
+	for (unsigned k = 0; k < dev->queue_count; k++) {
+		int rc = vq_loaded(&dev->queue[k], err);
+
+		if (rc < 0)
+			return rc;
+	}
+	if (dev->again)
+		timer_arm(&dev->continue_timer, clock_now(&dev->loop->clock));
+	return 0;
 }

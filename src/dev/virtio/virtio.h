@@ -38,6 +38,8 @@ struct virtio_ops {
 	/* The driver wrote its configuration space; NULL where that is read-only. */
 	void (*config_written)(struct virtio_device *dev, unsigned offset, uint32_t value,
 			       unsigned size);
+	/* What a snapshot holds; its object is the device, as struct virtio_device is its first member. */
+	const struct fields_section *section;
 };
 
 struct virtio_device {
@@ -115,5 +117,12 @@ uint64_t virtio_config_read(const struct virtio_device *dev, uint64_t offset, un
 void virtio_config_write(struct virtio_device *dev, uint64_t offset, uint32_t value, unsigned size);
 /* Machine reset: at once, after waiting for what is in flight. */
 void virtio_reset_now(struct virtio_device *dev);
+
+/*
+ * What a snapshot holds of it, once nothing is in flight; part of the tables of devices, whose
+ * post_load calls virtio_loaded first.
+ */
+extern const struct field virtio_device_fields[];
+int virtio_loaded(struct virtio_device *dev, struct lm_err *err);
 
 #endif

@@ -8,4 +8,9 @@
 bool control_write_cr0(struct x86_cpu *c, uint64_t value);
 bool control_write_cr4(struct x86_cpu *c, uint64_t value);
 
+/* The bits that can be set at all. */
+uint64_t control_cr0_allowed(void);
+uint64_t control_cr4_allowed(const struct x86_model *m);
+uint64_t control_xcr0_allowed(const struct x86_model *m);
+
 #endif

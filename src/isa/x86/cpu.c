@@ -63,7 +63,8 @@ void x86_cpu_reset(struct x86_cpu *c, bool init)
 	s->dr[6] = DR6_FIXED;
 	s->dr[7] = DR7_FIXED;
 	s->interrupt_shadow = s->debug_shadow = false;
-	s->nmi_blocked = s->nmi_pending = false;
+	s->nmi_blocked = s->nmi_pending = s->second_nmi_pending = false;
+	s->init_pending = s->sipi_pending = s->unhalt_pending = false;
 	s->pending_debug = 0;
 	s->pv_unhalt = false;
 	s->activity = s->apic_base & APIC_BASE_BSP ? CPU_ACTIVE : CPU_WAIT_FOR_SIPI;
@@ -102,6 +103,32 @@ void x86_cpu_destroy(struct x86_cpu *c)
 	free(c);
 }
 
+/* How events that are bits of x86_cpu.events stand in the canonical state. */
+static const struct {
+	uint32_t event;
+	uint16_t pending; /* offset in struct x86_state of a bool */
+} pending_events[] = {
+	{ EV_NMI, offsetof(struct x86_state, nmi_pending) },
+	{ EV_NMI_AGAIN, offsetof(struct x86_state, second_nmi_pending) },
+	{ EV_INIT, offsetof(struct x86_state, init_pending) },
+	{ EV_SIPI, offsetof(struct x86_state, sipi_pending) },
+	{ EV_UNHALT, offsetof(struct x86_state, unhalt_pending) },
+};
+
+static bool *pending_of(struct x86_cpu *c, unsigned k)
+{
+	return (bool *)((char *)&c->s + pending_events[k].pending);
+}
+
+static void adopt_pending_events(struct x86_cpu *c)
+{
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(pending_events); k++) {
+		if (*pending_of(c, k))
+			x86_event_set(c, pending_events[k].event);
+		*pending_of(c, k) = false;
+	}
+}
+
 void x86_cpu_load(struct x86_cpu *c)
 {
 	c->lf.valid = false;
@@ -114,8 +141,7 @@ void x86_cpu_load(struct x86_cpu *c)
 	mmu_flush_all(c);
 	lapic_load(c);
 	x86_event_set(c, EV_TRAP | EV_INTERRUPT);
-	if (c->s.nmi_pending)
-		x86_event_set(c, EV_NMI);
+	adopt_pending_events(c);
 	if (c->s.activity == CPU_SHUTDOWN)
 		x86_event_set(c, EV_SHUTDOWN);
 }
@@ -124,7 +150,8 @@ void x86_cpu_save(struct x86_cpu *c)
 {
 	flags_get(c);
 	c->s.pending_debug = c->pending_db;
-	c->s.nmi_pending = x86_events(c) & (EV_NMI | EV_NMI_AGAIN);
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(pending_events); k++)
+		*pending_of(c, k) = x86_events(c) & pending_events[k].event;
 }
 
 void x86_event_raise(struct x86_cpu *c, uint32_t bits)

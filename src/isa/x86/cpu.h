@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/fields.h"
 #include "event/loop.h"
 #include "isa/x86/decode.h"
 #include "isa/x86/lapic.h"
@@ -165,6 +166,13 @@ void x86_cpu_reset(struct x86_cpu *c, bool init);
 /* Heap; index is the vCPU's number and APIC ID. NULL when out of memory. */
 struct x86_cpu *x86_cpu_create(struct x86_system *sys, unsigned index);
 void x86_cpu_destroy(struct x86_cpu *c);
+
+/*
+ * s as a snapshot holds it (between x86_cpu_save and x86_cpu_load of the engine); loading checks all
+ * that no guest could have broken from inside.
+ */
+extern const struct fields_section x86_cpu_section;
+extern const struct field x86_state_fields[];
 
 /* Rebuilds everything derived from s; folds the derived parts (lazy flags) back into s. */
 void x86_cpu_load(struct x86_cpu *c);

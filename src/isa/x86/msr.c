@@ -404,6 +404,21 @@ bool msr_write(struct x86_cpu *c, uint32_t index, uint64_t value)
 	return true;
 }
 
+const char *msr_broken(const struct x86_cpu *c)
+{
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(msrs); k++) {
+		const struct msr *m = &msrs[k];
+		uint64_t value;
+
+		if (m->field == NO_FIELD || m->write)
+			continue;
+		memcpy(&value, (const char *)&c->s + m->field, sizeof(value));
+		if (value & ~m->writable || (m->canonical && !x86_canonical(value)))
+			return m->name;
+	}
+	return NULL;
+}
+
 void msr_reset(struct x86_cpu *c)
 {
 	struct x86_state *s = &c->s;

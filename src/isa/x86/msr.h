@@ -14,4 +14,7 @@ const char *msr_name(uint32_t index);
 /* Power-on values (SDM vol. 3A table 9-1). */
 void msr_reset(struct x86_cpu *c);
 
+/* The name of a register of plain storage that holds what WRMSR would refuse; NULL for none. */
+const char *msr_broken(const struct x86_cpu *c);
+
 #endif

@@ -201,7 +201,8 @@ struct x86_state {
 	bool interrupt_shadow;  /* after STI or MOV SS: no interrupt or NMI before the next instruction */
 	bool debug_shadow;      /* after MOV SS: debug traps are held back as well */
 	bool nmi_blocked;       /* from NMI delivery to IRET */
-	bool nmi_pending;
+	/* Events that were raised and are not yet taken: adopted by x86_cpu_load, which clears them. */
+	bool nmi_pending, second_nmi_pending, init_pending, sipi_pending, unhalt_pending;
 	uint8_t sipi_vector;
 	bool pv_unhalt;         /* KVM_HC_KICK_CPU came before the HLT it is meant for */
 	uint64_t pending_debug; /* DR6 bits of debug traps not yet delivered */

@@ -65,6 +65,11 @@ bool control_write_cr0(struct x86_cpu *c, uint64_t value)
 	return true;
 }
 
+uint64_t control_cr0_allowed(void)
+{
+	return CR0_DEFINED;
+}
+
 /* ---- CR3 ---- */
 
 static bool write_cr3(struct x86_cpu *c, uint64_t value)
@@ -86,7 +91,7 @@ static bool write_cr3(struct x86_cpu *c, uint64_t value)
 
 /* ---- CR4 ---- */
 
-static uint64_t cr4_allowed(const struct x86_model *m)
+uint64_t control_cr4_allowed(const struct x86_model *m)
 {
 	uint64_t allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE |
 			   CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
@@ -104,7 +109,7 @@ bool control_write_cr4(struct x86_cpu *c, uint64_t value)
 {
 	uint64_t changed = value ^ c->s.cr4;
 
-	if (value & ~cr4_allowed(&c->sys->model))
+	if (value & ~control_cr4_allowed(&c->sys->model))
 		return false;
 	if (x86_long_mode(c) && !(value & CR4_PAE))
 		return false;
@@ -214,10 +219,15 @@ void control_xgetbv(struct x86_cpu *c, const struct insn *i)
 	gpr_write(c, RDX, c->s.xcr0 >> 32, 4);
 }
 
+uint64_t control_xcr0_allowed(const struct x86_model *m)
+{
+	return XCR0_X87 | XCR0_SSE | (model_has(m, F_AVX) ? XCR0_AVX : 0);
+}
+
 void control_xsetbv(struct x86_cpu *c, const struct insn *i)
 {
 	uint64_t value = (uint32_t)c->s.gpr[RAX] | c->s.gpr[RDX] << 32;
-	uint64_t allowed = XCR0_X87 | XCR0_SSE | (model_has(&c->sys->model, F_AVX) ? XCR0_AVX : 0);
+	uint64_t allowed = control_xcr0_allowed(&c->sys->model);
 
 	check_osxsave(c);
 	require_cpl0(c);
