@@ -1,5 +1,4 @@
 /* lamina run: boots a machine in this process and stays until it ends. */
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,12 +21,13 @@
 #include "cmd/status.h"
 #include "cmd/values.h"
 #include "cmd/verb.h"
+#include "control/commands.h"
+#include "control/runtime.h"
 #include "isa/x86/trace.h"
 #include "machine/machine.h"
 #include "machine/symbols.h"
 #include "mem/ram.h"
 
-#define NAME_LENGTH_MAX 64
 #define CMDLINE_MAX	2048 /* COMMAND_LINE_SIZE of Linux on x86 */
 
 struct run_args {
@@ -201,20 +201,8 @@ static int parse_timeout(void *target, const char *value, struct lm_err *err)
 
 static int parse_name(void *target, const char *value, struct lm_err *err)
 {
-	struct run_args *args = target;
-	size_t len = strlen(value);
-
-	args->name = value;
-	if (len < 1 || len > NAME_LENGTH_MAX || !isalnum((unsigned char)*value))
-		return lm_err_set(err, -EINVAL,
-				  "a name has 1 to %d characters and starts with a letter or digit",
-				  NAME_LENGTH_MAX);
-	for (; *value; value++)
-		if (!isalnum((unsigned char)*value) && !strchr("._-", *value))
-			return lm_err_set(
-			    err, -EINVAL,
-			    "a name has letters, digits, dots, dashes and underscores only");
-	return 0;
+	((struct run_args *)target)->name = value;
+	return runtime_check_name(value, err);
 }
 
 static int parse_test_devices(void *target, const char *value, struct lm_err *err)
@@ -310,7 +298,8 @@ static const struct option run_options[] = {
      parse_firmware_log},
     {"net", "none|user", "network; user is not there yet", "none", parse_net},
     {"timeout", "SECONDS", "end the machine after that long", "never", parse_timeout},
-    {"name", "NAME", "the machine's name, also that of the process", NULL, parse_name},
+    {"name", "NAME", "the machine's name for other verbs, also that of the process", "vm-PID",
+     parse_name},
     {"tty", NULL, "the guest's console becomes the terminal of CMD", NULL, parse_tty},
     {"no-reboot", NULL, "end when the guest resets instead of booting it again", NULL,
      parse_no_reboot},
@@ -522,23 +511,58 @@ static int print_backtrace(const struct run_args *args, struct machine *m,
 	return machine_backtrace(m, args->symbols, stderr, err);
 }
 
+/*
+ * Others find the machine by its control socket. Where the host has no place for one the machine runs
+ * without, unless it was given a name, which would be of no use then.
+ */
+static int open_socket(const struct run_args *args, struct runtime_socket *socket, struct lm_err *err)
+{
+	int ret = runtime_listen(socket, args->name, err);
+
+	if (!ret || args->name || ret == -EMFILE || ret == -ENFILE || ret == -ENOMEM)
+		return ret;
+	log_line(LOG_WARN, "no control socket: %s", err->text);
+	return 0;
+}
+
+static int run_controlled(const struct run_args *args, struct machine *m,
+			  struct runtime_socket *socket, struct machine_result *result,
+			  struct lm_err *err)
+{
+	struct control_server *control = NULL;
+	int ret = socket->fd < 0 ? 0
+				 : control_server_create(&control, control_commands, m,
+							 machine_loop(m), socket, err);
+
+	if (ret)
+		return ret;
+	signals_catch(quit, m);
+	ret = machine_run(m, result, err);
+	signals_restore();
+	control_server_destroy(control);
+	return ret;
+}
+
 static int run_machine(const struct run_args *args, struct lm_err *err)
 {
 	struct machine_result result = {0};
-	struct machine *m;
+	struct runtime_socket socket;
+	struct machine *m = NULL;
 	int ret;
 
 	if (args->lockstep)
 		return run_lockstep(args, err);
-	ret = machine_create(&m, &args->config, err);
-
+	ret = open_socket(args, &socket, err);
 	if (ret)
 		return ret;
 	if (args->name)
 		prctl(PR_SET_NAME, args->name);
-	signals_catch(quit, m);
-	ret = machine_run(m, &result, err);
-	signals_restore();
+	ret = machine_create(&m, &args->config, err);
+	if (!ret)
+		ret = run_controlled(args, m, &socket, &result, err);
+	runtime_unlisten(&socket);
+	if (!m)
+		return ret;
 	if (!ret)
 		ret = print_backtrace(args, m, &result, err);
 	if (args->stats)

@@ -16,6 +16,8 @@ static int64_t host_ns(clockid_t id)
 void clock_init(struct lm_clock *clock, bool is_virtual)
 {
 	clock->is_virtual = is_virtual;
+	clock->stopped = false;
+	clock->stopped_ns = 0;
 	clock->base_ns = host_ns(CLOCK_MONOTONIC);
 	clock->virtual_ns = 0;
 	clock->wall_ns = is_virtual ? VIRTUAL_EPOCH_NS : host_ns(CLOCK_REALTIME);
@@ -25,7 +27,26 @@ int64_t clock_now(const struct lm_clock *clock)
 {
 	if (clock->is_virtual)
 		return clock->virtual_ns;
+	if (clock->stopped)
+		return clock->stopped_ns;
 	return host_ns(CLOCK_MONOTONIC) - clock->base_ns;
+}
+
+void clock_stop(struct lm_clock *clock)
+{
+	clock->stopped_ns = clock_now(clock);
+	clock->stopped = true;
+}
+
+void clock_start(struct lm_clock *clock)
+{
+	if (!clock->stopped)
+		return;
+	clock->stopped = false;
+	if (clock->is_virtual)
+		return;
+	clock->base_ns = host_ns(CLOCK_MONOTONIC) - clock->stopped_ns;
+	clock->wall_ns = host_ns(CLOCK_REALTIME) - clock->stopped_ns;
 }
 
 int64_t clock_wall(const struct lm_clock *clock)

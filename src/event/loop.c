@@ -113,7 +113,7 @@ void loop_run(struct event_loop *loop)
 		int64_t wait = -1;
 		int n;
 
-		if (!loop->clock.is_virtual) {
+		if (!loop->clock.is_virtual && !loop->clock.stopped) {
 			loop_lock(loop);
 			wait = loop_run_timers(loop);
 			loop_unlock(loop);

@@ -46,7 +46,10 @@ struct event_loop {
 int loop_init(struct event_loop *loop, bool virtual_clock, struct lm_err *err);
 void loop_fini(struct event_loop *loop);
 
-/* Serves events until loop_stop. With a virtual clock timers are left to loop_run_timers. */
+/*
+ * Serves events until loop_stop. With a virtual clock timers are left to loop_run_timers; with a
+ * stopped one there are none.
+ */
 void loop_run(struct event_loop *loop);
 /* Makes loop_run return, now or as soon as it is called. Any thread, signal handlers too. */
 void loop_stop(struct event_loop *loop);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend/block.h"
@@ -253,6 +254,14 @@ static int build(struct machine *m, struct lm_err *err)
 	return rc < 0 ? rc : boot(m, err);
 }
 
+static int64_t boot_time_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
 int machine_create(struct machine **out, const struct machine_config *config, struct lm_err *err)
 {
 	struct machine *m = calloc(1, sizeof(*m));
@@ -263,6 +272,7 @@ int machine_create(struct machine **out, const struct machine_config *config, st
 		return lm_err_set(err, -ENOMEM, "no memory for a machine");
 	m->config = *config;
 	m->end = -1;
+	m->created_ns = boot_time_ns();
 	rc = build(m, err);
 	if (rc < 0) {
 		machine_destroy(m);
@@ -331,12 +341,15 @@ int machine_run(struct machine *m, struct machine_result *result, struct lm_err 
 		timer_arm(&m->timeout,
 			  clock_now(&m->loop.clock) + m->config.timeout_s * NS_PER_S);
 	}
+	m->still = true;
 	while (!rc && !ended(m)) {
-		vcpus_resume(&m->vcpus);
+		machine_let_go(m);
 		loop_run(&m->loop);
-		vcpus_park(&m->vcpus);
+		machine_hold_still(m);
 		if (!ended(m) && m->reset_wanted)
 			rc = reboot(m, err);
+		if (!rc && !ended(m))
+			machine_run_tasks(m);
 	}
 	drain_output(m, result);
 	if (rc < 0)
@@ -373,6 +386,26 @@ void machine_destroy(struct machine *m)
 }
 
 /* ---- What the machine tells of itself ---- */
+
+const struct machine_config *machine_config(const struct machine *m)
+{
+	return &m->config;
+}
+
+const char *machine_state_name(const struct machine *m)
+{
+	return machine_paused(m) ? "paused" : "running";
+}
+
+double machine_uptime(const struct machine *m)
+{
+	return (double)(boot_time_ns() - m->created_ns) / NS_PER_S;
+}
+
+struct event_loop *machine_loop(struct machine *m)
+{
+	return &m->loop;
+}
 
 int machine_backtrace(struct machine *m, const char *symbols, FILE *out, struct lm_err *err)
 {

@@ -94,6 +94,42 @@ int machine_lockstep(const struct machine_config *config, const struct engine_op
 /* Any thread, and signal handlers: ends the run with END_QUIT. */
 void machine_quit(struct machine *m);
 
+/* ---- While it runs (still.c) ---- */
+
+/*
+ * Work for which the guest must stand still. When `run` is called all vCPUs are parked at an
+ * instruction boundary with their canonical state complete (engine->state_save has been called), the
+ * clock is stopped, no disk request is in flight, and the device lock is not held. Whoever changes a
+ * vCPU's state calls engine->state_load. Afterwards the guest goes on, unless it is paused.
+ */
+struct machine_task {
+	void (*run)(struct machine *m, void *opaque);
+	void *opaque;
+	struct machine_task *next; /* the machine's */
+};
+
+/*
+ * Any thread. The task, which must live until then, is run on the thread of machine_run; not at all
+ * when the machine ends before.
+ */
+void machine_when_still(struct machine *m, struct machine_task *task);
+
+/* Only from tasks: whether the guest stays still after this. */
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+bool machine_paused(const struct machine *m);
+
+/* The ACPI power button. The event loop's thread. */
+void machine_power_button(struct machine *m);
+
+/* What it was made from. */
+const struct machine_config *machine_config(const struct machine *m);
+/* "running", "paused". */
+const char *machine_state_name(const struct machine *m);
+/* Seconds since its creation, pauses included. */
+double machine_uptime(const struct machine *m);
+struct event_loop *machine_loop(struct machine *m);
+
 /*
  * Where each vCPU stands: registers and call chain, with names from `symbols` (System.map or
  * vmlinux; NULL: addresses). After the run has ended.

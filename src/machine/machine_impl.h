@@ -28,7 +28,17 @@ struct machine {
 	bool quit; /* machine_quit was called; atomic */
 	int status;
 	bool reset_wanted;
+	bool still;  /* the guest stands still: vCPUs parked, clock stopped, nothing in flight */
+	bool paused; /* and stays so */
+	struct machine_task *tasks; /* in order of arrival; under the device lock */
+	int64_t created_ns;         /* CLOCK_BOOTTIME */
 	bool loop_ready, vcpus_ready, pc_ready;
 };
+
+/* The thread of machine_run, without the device lock. */
+void machine_hold_still(struct machine *m);
+/* The guest goes on, unless it is paused. */
+void machine_let_go(struct machine *m);
+void machine_run_tasks(struct machine *m);
 
 #endif

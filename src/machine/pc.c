@@ -213,6 +213,7 @@ static int add_virtio(struct pc *pc, struct virtio_pci *vp, struct virtio_device
 
 	if (slot < 0)
 		return lm_err_set(err, -ENOSPC, "no PCI slot left for %s", dev->ops->name);
+	pc->virtio[pc->virtios++] = dev;
 	return virtio_pci_init(vp, dev, &pc->pci.bus, PCI_DEVFN_OF(slot, 0), err);
 }
 
@@ -406,6 +407,13 @@ int pc_reset(struct pc *pc, struct lm_err *err)
 	pic_reset(&pc->pic);
 	pflash_reset(&pc->firmware.flash);
 	return power_on(pc, err);
+}
+
+void pc_drain(struct pc *pc)
+{
+	for (unsigned k = 0; k < pc->virtios; k++)
+		if (pc->virtio[k]->ops->drain)
+			pc->virtio[k]->ops->drain(pc->virtio[k]);
 }
 
 void pc_fini(struct pc *pc)

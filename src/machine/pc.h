@@ -30,6 +30,7 @@
 
 #define PC_UARTS     2 /* COM1 and COM2 */
 #define PC_MAX_DISKS 16
+#define PC_MAX_VIRTIO 32 /* one a PCI slot */
 
 /* What the guest does to the board as a whole. Called under the device lock, on any thread. */
 struct pc_ops {
@@ -89,6 +90,8 @@ struct pc {
 	unsigned disks;
 	struct firmware firmware;
 	struct lpc lpc;          /* with firmware */
+	struct virtio_device *virtio[PC_MAX_VIRTIO]; /* all of them */
+	unsigned virtios;
 	uint64_t rsdp;           /* of the ACPI tables in guest memory */
 };
 
@@ -97,6 +100,8 @@ int pc_init(struct pc *pc, const struct pc_config *config, struct ram *ram, stru
 	    struct event_loop *loop, struct lm_err *err);
 /* Power-on state of every device; ACPI tables written anew. vCPUs parked, under the device lock. */
 int pc_reset(struct pc *pc, struct lm_err *err);
+/* Waits until no device has work with others in flight. vCPUs parked, under the device lock. */
+void pc_drain(struct pc *pc);
 void pc_fini(struct pc *pc);
 
 #endif

@@ -76,7 +76,7 @@ refuses 'unknown verb "xyzzy"; lamina help' xyzzy
 prints '^lamina [0-9]*\.[0-9]*\.[0-9]*$' --version
 prints '^  run ' help
 prints '^  run ' --help
-for verb in run doctor completion help; do
+for verb in run ps pause resume stop doctor completion help; do
 	prints "^usage: lamina $verb" "$verb" --help
 	prints "^usage: lamina $verb" help "$verb"
 	prints "^  $verb " help
@@ -142,6 +142,39 @@ refuses 'net user: .*no network device yet' run --net user
 for name in '' .x 'a b' a/b "$(printf 'a\nb')" "$(printf '%065d' 0)"; do
 	refuses 'a name has' run --name "$name"
 done
+
+# Machines that run: there is none here.
+XDG_RUNTIME_DIR=$dir/runtime
+export XDG_RUNTIME_DIR
+mkdir -m 700 "$XDG_RUNTIME_DIR"
+machine=no-such-machine-$$
+for verb in pause resume stop; do
+	refuses "no machine named $machine" $verb "$machine"
+	refuses 'which machine' $verb
+	refuses 'one machine at a time' $verb a b
+	refuses '"../a": a name has' $verb ../a
+	refuses '"": a name has' $verb ''
+done
+refuses 'options go before NAME' stop a --timeout 3
+for n in -1 1s '' 99999999999; do
+	refuses "timeout $n: .*seconds is a whole number" stop --timeout "$n" "$machine"
+done
+prints '^NAME .*PID .*UPTIME$' ps
+prints '^\[' ps --json
+mkdir -m 755 "$XDG_RUNTIME_DIR/lamina"
+refuses 'lamina is open to others: chmod 700 it' ps
+refuses 'lamina is open to others' pause "$machine"
+refuses 'lamina is open to others' run --kernel "$dir/file" --name a
+rmdir "$XDG_RUNTIME_DIR/lamina"
+ln -s "$dir/folder" "$XDG_RUNTIME_DIR/lamina"
+refuses 'cannot open the runtime directory' ps
+rm "$XDG_RUNTIME_DIR/lamina"
+mkdir -m 700 "$XDG_RUNTIME_DIR/lamina"
+python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' \
+	"$XDG_RUNTIME_DIR/lamina/dead.sock"
+refuses 'no machine named dead' pause dead
+prints '^NAME' ps
+holds 'a dead machine leaves nothing' [ ! -e "$XDG_RUNTIME_DIR/lamina/dead.sock" ]
 
 # Files
 for option in kernel initrd disk symbols; do

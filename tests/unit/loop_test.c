@@ -1,5 +1,7 @@
 /* The event loop: timer order, cancel, re-arm, virtual time. */
 #include "event/loop.h"
+#include <unistd.h>
+
 #include "check.h"
 
 static int order[8], fired;
@@ -51,9 +53,41 @@ static void test_real_loop_stops(void)
 	loop_fini(&loop);
 }
 
+/* While the clock is stopped no time passes and no timer fires, however late it would be. */
+static void test_stopped_clock(void)
+{
+	struct event_loop loop;
+	struct lm_clock since;
+	struct timer t;
+	int64_t stopped, wall;
+	int id = 7;
+
+	CHECK_EQ(loop_init(&loop, false, NULL), 0);
+	wall = clock_wall(&loop.clock);
+	fired = 0;
+	timer_init(&t, &loop, note, &id);
+	clock_stop(&loop.clock);
+	stopped = clock_now(&loop.clock);
+	timer_arm(&t, stopped);
+	usleep(30000);
+	clock_stop(&loop.clock); /* again: nothing changes */
+	CHECK_EQ(clock_now(&loop.clock), stopped);
+	loop_stop(&loop);
+	loop_run(&loop);
+	CHECK_EQ(fired, 0);
+	clock_init(&since, false); /* runs as long as the other one again */
+	clock_start(&loop.clock);
+	CHECK(clock_now(&loop.clock) - stopped <= clock_now(&since));
+	CHECK(clock_wall(&loop.clock) - wall >= 30000000);
+	loop_run_timers(&loop);
+	CHECK_EQ(fired, 1);
+	loop_fini(&loop);
+}
+
 int main(void)
 {
 	test_virtual_timers();
 	test_real_loop_stops();
+	test_stopped_clock();
 	return check_done();
 }

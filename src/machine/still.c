@@ -1,0 +1,87 @@
+/*
+ * Standing still: what pauses, resets, snapshots and migrations have in common.
+ *
+ * vCPUs are parked first and without the device lock, which they may need to reach an instruction
+ * boundary. Then time stops, and last the disks finish what they were given; completions may still
+ * change guest memory and raise interrupts, which the guest sees when it goes on.
+ */
+#include "machine/machine_impl.h"
+
+void machine_hold_still(struct machine *m)
+{
+	if (m->still)
+		return;
+	vcpus_park(&m->vcpus);
+	clock_stop(&m->loop.clock);
+	loop_lock(&m->loop);
+	pc_drain(&m->pc);
+	loop_unlock(&m->loop);
+	m->still = true;
+}
+
+void machine_let_go(struct machine *m)
+{
+	if (m->paused)
+		return;
+	m->still = false;
+	clock_start(&m->loop.clock);
+	vcpus_resume(&m->vcpus);
+}
+
+void machine_when_still(struct machine *m, struct machine_task *task)
+{
+	struct machine_task **end = &m->tasks;
+
+	loop_lock(&m->loop);
+	while (*end)
+		end = &(*end)->next;
+	task->next = NULL;
+	*end = task;
+	loop_unlock(&m->loop);
+	loop_stop(&m->loop);
+}
+
+static struct machine_task *next_task(struct machine *m)
+{
+	struct machine_task *task;
+
+	loop_lock(&m->loop);
+	task = m->tasks;
+	if (task)
+		m->tasks = task->next;
+	loop_unlock(&m->loop);
+	return task;
+}
+
+void machine_run_tasks(struct machine *m)
+{
+	struct machine_task *task;
+
+	while ((task = next_task(m))) {
+		for (unsigned k = 0; k < m->sys.cpu_count; k++)
+			m->config.engine->state_save(m->sys.cpu[k]);
+		task->run(m, task->opaque);
+	}
+}
+
+void machine_pause(struct machine *m)
+{
+	m->paused = true;
+}
+
+void machine_resume(struct machine *m)
+{
+	m->paused = false;
+}
+
+bool machine_paused(const struct machine *m)
+{
+	return m->paused;
+}
+
+void machine_power_button(struct machine *m)
+{
+	loop_lock(&m->loop);
+	acpi_pm_power_button(&m->pc.pm);
+	loop_unlock(&m->loop);
+}
