@@ -137,6 +137,11 @@ refuses '\-\-engine kvm: this version does not have it' run --kernel "$dir/file"
 refuses '\-\-engine jit: cannot be used: ' run --kernel "$dir/file" --engine jit --cpus 64
 refuses '\-\-lockstep kvm: this version does not have it' \
 	run --kernel "$dir/file" --lockstep kvm
+refuses 'cpu-model xyzzy: neither default, baseline, v2, v3, host nor a file' run --cpu-model xyzzy
+refuses 'cpu-model .*/folder: cannot read it' run --cpu-model "$dir/folder"
+refuses "cpu-model $dir/file: line 1: " run --cpu-model "$dir/file"
+echo '{"base": "v2", "features": {"avx2": true}}' >"$dir/model"
+refuses 'cpu-model .*/model: avx2 needs avx' run --cpu-model "$dir/model"
 refuses 'net xyzzy: the choices are none and user' run --net xyzzy
 refuses 'net user: .*no network device yet' run --net user
 for name in '' .x 'a b' a/b "$(printf 'a\nb')" "$(printf '%065d' 0)"; do
@@ -325,6 +330,7 @@ completes() {
 }
 completes doctor lamina doc
 completes '--memory' lamina run --me
+completes 'v2 v3' lamina run --cpu-model v
 completes 'auto interp jit kvm' lamina run --engine ''
 completes 'user' lamina run --net u
 completes "$dir/disk" lamina run --kernel "$dir/di"
