@@ -31,6 +31,7 @@
 #define LINE_LEN_MAX	64
 #define TERM_WAIT_MS	500
 #define KILL_WAIT_MS	2000
+#define NET_WAIT_MS	3000
 #define ACK_WAIT_MS	10000
 #define DEFAULT_PATH	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -207,21 +208,6 @@ static void set_default_env(int tty)
 		setenv("TERM", term, 1);
 }
 
-static void bring_up(void)
-{
-	char name[64], *hostname = "lamina";
-
-	umask(022);
-	mount_all();
-	open_stdio();
-	remount_root();
-	if (cmdline_value("lamina.hostname=", name, sizeof name))
-		hostname = name;
-	sethostname(hostname, strlen(hostname));
-	loopback_up();
-	find_console();
-}
-
 /* ---- going down ---- */
 
 /* Reaps until no process is left or the time is over. */
@@ -359,6 +345,77 @@ static struct winsize first_winsize(void)
 	if (cmdline_value("lamina.winsize=", text, sizeof text))
 		parse_winsize(text, &size);
 	return size;
+}
+
+/* ---- bringing the system up: what starts processes ---- */
+
+/* Whether it is a network card: lo and tunnels have no device behind them. */
+static int is_card(const char *interface)
+{
+	char path[300];
+
+	snprintf(path, sizeof path, "/sys/class/net/%s/device", interface);
+	return access(path, F_OK) == 0;
+}
+
+/* A lamina-net (net.c) for a card; it says on a pipe when the network works. */
+static void start_network(const char *interface, int cards, int ready)
+{
+	char metric[16];
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return;
+	start_session();
+	int null = open("/dev/null", O_RDONLY);
+	dup2(null, 0);
+	dup2(ready, 1);
+	set_default_env(0);
+	snprintf(metric, sizeof metric, "%d", cards * 10);
+	execl("/usr/sbin/lamina-net", "lamina-net", interface, metric, (char *)NULL);
+	_exit(127);
+}
+
+/* Waits until all cards are configured, but not long: whoever needs the network tries again. */
+static void network_up(void)
+{
+	DIR *dir = opendir("/sys/class/net");
+	struct timespec t;
+	int cards = 0, pipe_ends[2];
+	char byte;
+
+	if (!dir || pipe2(pipe_ends, O_CLOEXEC) < 0)
+		return;
+	for (struct dirent *entry; (entry = readdir(dir));)
+		if (is_card(entry->d_name))
+			start_network(entry->d_name, cards++, pipe_ends[1]);
+	closedir(dir);
+	close(pipe_ends[1]);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	for (long end = t.tv_sec * 1000 + NET_WAIT_MS; cards > 0; cards--) {
+		struct pollfd wait = {.fd = pipe_ends[0], .events = POLLIN};
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		long left = end - (t.tv_sec * 1000 + t.tv_nsec / 1000000);
+		if (left <= 0 || poll(&wait, 1, (int)left) <= 0 || read(pipe_ends[0], &byte, 1) <= 0)
+			break;
+	}
+	close(pipe_ends[0]);
+}
+
+static void bring_up(void)
+{
+	char name[64], *hostname = "lamina";
+
+	umask(022);
+	mount_all();
+	open_stdio();
+	remount_root();
+	if (cmdline_value("lamina.hostname=", name, sizeof name))
+		hostname = name;
+	sethostname(hostname, strlen(hostname));
+	loopback_up();
+	find_console();
+	network_up();
 }
 
 /* ---- shell mode ---- */

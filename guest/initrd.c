@@ -1,5 +1,8 @@
 /*
- * /init of the initrd: loads /0.ko, /1.ko, … in this order, mounts root= and becomes its init.
+ * /init of the initrd: loads modules, mounts root= and becomes its init.
+ *
+ * Modules are /0.ko, /1.ko, … in this order, and for each PCI device with the identity VVVVDDDD
+ * those named /VVVVDDDD-0.ko, /VVVVDDDD-1.ko, …
  *
  * A compiled program because every guest instruction is expensive in a software engine: a shell
  * and its tools cost about thirty times more. Kernel command line words read here: root=,
@@ -69,12 +72,12 @@ static int has_word(const char *word)
 	return 0;
 }
 
-static void load_modules(void)
+static void load_modules(const char *prefix)
 {
-	char path[16];
+	char path[32];
 
 	for (int i = 0;; i++) {
-		snprintf(path, sizeof path, "/%d.ko", i);
+		snprintf(path, sizeof path, "/%s%d.ko", prefix, i);
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
 			return;
@@ -82,6 +85,26 @@ static void load_modules(void)
 			fail("cannot load", path);
 		close(fd);
 		unlink(path);
+	}
+}
+
+/* Lines of the file: bus and function, vendor and device, and more, in hexadecimal. */
+static void load_modules_of_devices(void)
+{
+	static char list[16384];
+	int fd = open("/proc/bus/pci/devices", O_RDONLY | O_CLOEXEC);
+	ssize_t n, len = 0;
+	char prefix[16], *save;
+
+	while (fd >= 0 && (n = read(fd, list + len, sizeof list - 1 - (size_t)len)) > 0)
+		len += n;
+	if (fd >= 0)
+		close(fd);
+	list[len] = '\0';
+	for (char *line = strtok_r(list, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		const char *identity = strchr(line, '\t');
+		snprintf(prefix, sizeof prefix, "%.8s-", identity ? identity + 1 : "");
+		load_modules(prefix);
 	}
 }
 
@@ -129,7 +152,8 @@ int main(int argc, char **argv)
 	if (mount("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=0755") < 0)
 		fail("cannot mount", "/dev");
 	read_cmdline();
-	load_modules();
+	load_modules("");
+	load_modules_of_devices();
 	open_console();
 	mount_root();
 	unlink("/init");

@@ -164,6 +164,14 @@ make_userland() {
 		>"$work/log" 2>&1 || die "mmdebstrap failed: $(grep -m 1 -E '^E: ' "$work/log" || tail -n 1 "$work/log")"
 }
 
+# compile SOURCE PROGRAM: a static program for a guest.
+compile() {
+	# The kernel's headers are the host's, behind musl's own.
+	musl-gcc -static -Os -s -D_GNU_SOURCE -Wall -Wextra -Wno-unused-result -idirafter /usr/include \
+		-idirafter "/usr/include/$(gcc -print-multiarch)" -o "$2" "$1" ||
+		die "cannot compile $1"
+}
+
 # with_owners FUNCTION HELPER...: runs FUNCTION, which calls these helpers, so that files can have any
 # owner: as root, else under fakeroot. FUNCTION sees exported variables only.
 with_owners() {
