@@ -68,6 +68,9 @@ static void bash_verb(const struct verb *verb)
 	fputs("\t\tesac\n\t\twords='--help ", stdout);
 	for (const struct option *o = verb->options; o && o->name; o++)
 		printf("--%s ", o->name);
+	for (const struct option *o = verb->options; o && o->name; o++)
+		if (o->letter)
+			printf("-%c ", o->letter);
 	if (operand_words(verb))
 		put_words(operand_words(verb));
 	if (verb == &help_verb)
@@ -166,8 +169,11 @@ static void zsh_script(void)
 
 static void fish_option(const struct verb *verb, const struct option *o)
 {
-	printf("complete -c lamina -n '__fish_seen_subcommand_from %s' -l %s -d '", verb->name,
+	printf("complete -c lamina -n '__fish_seen_subcommand_from %s' -l %s ", verb->name,
 	       o->name);
+	if (o->letter)
+		printf("-s %c ", o->letter);
+	fputs("-d '", stdout);
 	put_quoted(o->help, "\\'");
 	putchar('\'');
 	if (takes_words(o)) {

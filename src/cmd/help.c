@@ -47,8 +47,11 @@ static void print_row(const char *left, const char *right)
 static void print_option(const struct option *o)
 {
 	char left[80], right[400];
+	size_t n = 0;
 
-	snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+	if (o->letter)
+		n = (size_t)snprintf(left, sizeof(left), "-%c, ", o->letter);
+	snprintf(left + n, sizeof(left) - n, "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
 	snprintf(right, sizeof(right), "%s%s%s%s", o->help, o->fallback ? " (default: " : "",
 		 o->fallback ? o->fallback : "", o->fallback ? ")" : "");
 	print_row(left, right);

@@ -36,7 +36,10 @@ static void put_paragraph(const char *text)
 
 static void put_option(const struct option *o)
 {
-	fputs(".TP\n\\fB\\-\\-", stdout);
+	fputs(".TP\n", stdout);
+	if (o->letter)
+		printf("\\fB\\-%c\\fR, ", o->letter);
+	fputs("\\fB\\-\\-", stdout);
 	put_text(o->name);
 	fputs("\\fR", stdout);
 	if (o->arg) {

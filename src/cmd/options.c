@@ -78,8 +78,24 @@ static int unknown_option(const struct verb *verb, const char *word, size_t len,
 			  (int)LM_MIN(len, SHOWN_MAX), word, verb->name);
 }
 
-static const struct option *find_option(const struct verb *verb, const char *name, size_t len)
+static const struct option *find_letter(const struct verb *verb, char letter)
 {
+	for (const struct option *o = verb->options; o && o->name; o++)
+		if (o->letter == letter)
+			return o;
+	return NULL;
+}
+
+/* The option that a word names: --name, --name=value or -x. */
+static const struct option *find_option(const struct verb *verb, const char *word, size_t len)
+{
+	const char *name = word + 2;
+
+	if (len == 2 && word[1] != '-')
+		return find_letter(verb, word[1]);
+	if (len <= 2 || word[1] != '-')
+		return NULL;
+	len -= 2;
 	for (const struct option *o = verb->options; o && o->name; o++)
 		if (strlen(o->name) == len && !memcmp(o->name, name, len))
 			return o;
@@ -93,9 +109,9 @@ static int parse_option(const struct verb *verb, char **argv, int *at, void *tar
 	const char *word = argv[(*at)++];
 	const char *value = strchr(word, '=');
 	size_t len = value ? (size_t)(value - word) : strlen(word);
-	const struct option *o = len > 2 ? find_option(verb, word + 2, len - 2) : NULL;
+	const struct option *o = find_option(verb, word, len);
 
-	if (!o || word[1] != '-')
+	if (!o)
 		return unknown_option(verb, word, len, err);
 	if (value)
 		value++;

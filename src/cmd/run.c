@@ -16,6 +16,7 @@
 #include "cmd/engines.h"
 #include "cmd/firmware_files.h"
 #include "cmd/help.h"
+#include "cmd/net_values.h"
 #include "cmd/options.h"
 #include "cmd/signals.h"
 #include "cmd/status.h"
@@ -28,6 +29,7 @@
 #include "machine/symbols.h"
 #include "mem/ram.h"
 
+#define NET_DEFAULT_PAIRS_MAX 4 /* more only when asked for */
 #define CMDLINE_MAX	2048 /* COMMAND_LINE_SIZE of Linux on x86 */
 
 struct run_args {
@@ -42,6 +44,9 @@ struct run_args {
 	struct firmware_choice firmware;
 	char cmdline[CMDLINE_MAX];
 	char *disk_path[MACHINE_MAX_DISKS]; /* heap */
+	char *net_words[MACHINE_MAX_NETS];  /* heap */
+	struct net_published published[NET_MAX_PUBLISHED];
+	unsigned published_count;
 };
 
 static int parse_engine(void *target, const char *value, struct lm_err *err)
@@ -86,11 +91,6 @@ static void warn_above_host_memory(uint64_t size)
 			 "--memory %s is more than this host's memory and swap (%s): the host may "
 			 "end the machine when the guest uses it",
 			 size_format(size).text, size_format(host).text);
-}
-
-static int parse_cpu_model(void *target, const char *value, struct lm_err *err)
-{
-	return model_choose(&((struct run_args *)target)->config.cpu_model, value, err);
 }
 
 static int parse_memory(void *target, const char *value, struct lm_err *err)
@@ -185,13 +185,55 @@ static int parse_firmware_log(void *target, const char *value, struct lm_err *er
 
 static int parse_net(void *target, const char *value, struct lm_err *err)
 {
+	struct run_args *args = target;
+	struct machine_config *config = &args->config;
+	unsigned n = config->net_count;
+
 	if (!strcmp(value, "none"))
 		return 0;
-	if (!strcmp(value, "user"))
-		return lm_err_set(err, -ENOTSUP,
-				  "this version has no network device yet; leave it "
-				  "out or say none");
-	return lm_err_set(err, -EINVAL, "the choices are none and user");
+	if (n == MACHINE_MAX_NETS)
+		return lm_err_set(err, -EINVAL, "a machine has at most %d networks",
+				  MACHINE_MAX_NETS);
+	config->net_count++;
+	return value_net(value, &config->net[n], &args->net_words[n], err);
+}
+
+static int parse_publish(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+
+	if (args->published_count == NET_MAX_PUBLISHED)
+		return lm_err_set(err, -EINVAL, "a machine publishes at most %d ports",
+				  NET_MAX_PUBLISHED);
+	return value_published(value, &args->published[args->published_count++], err);
+}
+
+/* Published ports lead to the first user network, which they are a wish for. */
+static int finish_networks(struct run_args *args, struct lm_err *err)
+{
+	struct machine_config *config = &args->config;
+	struct net_options *user = NULL;
+
+	if (args->published_count && !config->net_count)
+		config->net[config->net_count++].kind = NET_USER;
+	for (unsigned k = config->net_count; k--;) {
+		struct net_options *net = &config->net[k];
+
+		if (!net->queues)
+			net->queues = LM_MIN(config->cpus, NET_DEFAULT_PAIRS_MAX);
+		if (net->kind == NET_USER)
+			user = net;
+	}
+	if (config->net_count && (config->deterministic || args->lockstep))
+		return lm_err_set(err, -EINVAL, "%s has no network",
+				  args->lockstep ? "--lockstep" : "--deterministic");
+	if (!args->published_count)
+		return 0;
+	if (!user)
+		return lm_err_set(err, -EINVAL, "-p publishes ports of --net user only");
+	memcpy(user->published, args->published, sizeof(user->published));
+	user->published_count = args->published_count;
+	return 0;
 }
 
 static int parse_timeout(void *target, const char *value, struct lm_err *err)
@@ -288,8 +330,6 @@ static const struct option run_options[] = {
     {"engine", "auto|interp|jit|kvm", "what executes the guest's instructions", "auto",
      parse_engine},
     {"cpus", "N", "vCPUs", "1", parse_cpus},
-    {"cpu-model", MODEL_CHOICES, "what the guest's CPUs offer; FILE: JSON, docs/cpu-models.md",
-     "default", parse_cpu_model},
     {"memory", "SIZE", "RAM: a number with K, M, G or T behind it", "512M", parse_memory},
     {"kernel", "FILE", "kernel to boot: bzImage, ELF with a PVH entry, or multiboot",
      "the default guest's", parse_kernel},
@@ -303,7 +343,12 @@ static const struct option run_options[] = {
      "seabios with an IMAGE", parse_firmware},
     {"firmware-log", "FILE", "write there what the firmware says on its debug port", NULL,
      parse_firmware_log},
-    {"net", "none|user", "network; user is not there yet", "none", parse_net},
+    {"net", NET_SYNTAX,
+     "a network card: on the host's network without rights, on a tap interface, or on a cable to the "
+     "machine at the same socket; behind it ,mac=ADDR ,mtu=N ,queues=N ,backend=passt|slirp; may be "
+     "repeated", "none", parse_net},
+    {"publish", PUBLISH_SYNTAX, "the host's port leads to the guest's, on --net user; may be repeated",
+     NULL, parse_publish, 'p'},
     {"timeout", "SECONDS", "end the machine after that long", "never", parse_timeout},
     {"name", "NAME", "the machine's name for other verbs, also that of the process", "vm-PID",
      parse_name},
@@ -600,6 +645,8 @@ static int prepare(struct run_args *args, const struct operands *rest, struct lm
 		ret = use_image(args, rest->words[0], err);
 	if (!ret)
 		ret = check_combination(args, rest, err);
+	if (!ret)
+		ret = finish_networks(args, err);
 	if (ret)
 		return ret;
 	if (rest->after_dashes)
@@ -633,6 +680,8 @@ static int run_main(const struct verb *self, int argc, char **argv, struct lm_er
 		ret = run_machine(&args, err);
 	for (unsigned k = 0; k < MACHINE_MAX_DISKS; k++)
 		free(args.disk_path[k]);
+	for (unsigned k = 0; k < MACHINE_MAX_NETS; k++)
+		free(args.net_words[k]);
 	return ret;
 }
 

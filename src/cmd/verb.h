@@ -19,6 +19,7 @@ struct option {
 	 * says what is wrong and what to do; the parser puts option and value in front.
 	 */
 	int (*parse)(void *target, const char *value, struct lm_err *err);
+	char letter; /* -X is the same; 0 for none */
 };
 
 struct verb {

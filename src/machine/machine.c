@@ -180,6 +180,7 @@ static int build_board(struct machine *m, struct lm_err *err)
 		return rc;
 	for (unsigned k = 0; k < m->config.disk_count; k++)
 		board.disk[k] = m->disk[k];
+	networks_describe(&m->networks, &board);
 	m->pc_ready = true;
 	rc = pc_init(&m->pc, &board, &m->ram, &m->sys, &m->loop, err);
 	if (!rc && m->command)
@@ -197,11 +198,7 @@ static void system_init(struct machine *m)
 		m->sys.trace = &m->trace;
 	m->sys.listing = m->config.listing;
 	pthread_mutex_init(&m->sys.split_lock, NULL);
-	if (!m->config.cpu_model.features)
-		model_choose(&m->config.cpu_model, "default", NULL);
 	model_default(&m->sys.model, m->config.cpus, TSC_HZ);
-	m->sys.model.name = m->config.cpu_model.name;
-	m->sys.model.features = m->config.cpu_model.features;
 }
 
 static int boot(struct machine *m, struct lm_err *err)
@@ -246,6 +243,9 @@ static int build(struct machine *m, struct lm_err *err)
 		return rc;
 	system_init(m);
 	rc = open_disks(m, err);
+	if (rc < 0)
+		return rc;
+	rc = networks_open(&m->networks, m->config.net, m->config.net_count, err);
 	if (rc < 0)
 		return rc;
 	m->vcpus_ready = true;
@@ -367,6 +367,7 @@ void machine_destroy(struct machine *m)
 {
 	if (!m)
 		return;
+	networks_stop(&m->networks);
 	if (m->vcpus_ready)
 		vcpus_fini(&m->vcpus);
 	if (m->loop_ready)
@@ -375,6 +376,7 @@ void machine_destroy(struct machine *m)
 		pc_fini(&m->pc);
 	for (unsigned k = 0; k < m->config.disk_count; k++)
 		block_close(m->disk[k]);
+	networks_close(&m->networks);
 	command_close(m->command);
 	char_mux_close(m->mux);
 	char_close(m->firmware_log);

@@ -9,11 +9,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "backend/net.h"
 #include "base/err.h"
 #include "engine/engine.h"
 #include "machine/firmware.h"
 
 #define MACHINE_MAX_DISKS 16
+#define MACHINE_MAX_NETS  8
 #define MACHINE_MAX_CPUS  64
 
 struct disk_config {
@@ -31,7 +33,6 @@ enum console_kind {
 /* What the command line (or a caller of the library) asks for. Strings are borrowed. */
 struct machine_config {
 	const struct engine_ops *engine;
-	struct model_features cpu_model; /* what the guest may use; zeros: everything */
 	unsigned cpus;
 	uint64_t memory;        /* bytes */
 	const char *kernel;     /* bzImage, PVH ELF or multiboot 1; NULL only with firmware */
@@ -41,6 +42,8 @@ struct machine_config {
 	const char *firmware_log; /* file for what firmware says on its debug port; NULL: nowhere */
 	struct disk_config disk[MACHINE_MAX_DISKS];
 	unsigned disk_count;
+	struct net_options net[MACHINE_MAX_NETS];
+	unsigned net_count;
 	unsigned timeout_s;     /* 0: none */
 	bool no_reboot;
 	bool test_devices;

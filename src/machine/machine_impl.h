@@ -5,6 +5,7 @@
 #include "isa/x86/trace.h"
 #include "machine/command.h"
 #include "machine/machine.h"
+#include "machine/networks.h"
 #include "machine/pc.h"
 #include "machine/vcpu.h"
 
@@ -16,6 +17,7 @@ struct machine {
 	struct vcpu_group vcpus;
 	struct pc pc;
 	struct blockdev *disk[MACHINE_MAX_DISKS];
+	struct networks networks;
 	struct chardev *terminal; /* stdin and stdout, or NULL in command mode */
 	struct char_mux *mux;
 	struct chardev *firmware_log;

@@ -228,6 +228,18 @@ static int add_disk(struct pc *pc, struct blockdev *backend, struct lm_err *err)
 	return add_virtio(pc, &d->pci, &d->blk.virtio, err);
 }
 
+static int add_net(struct pc *pc, struct netdev *backend, unsigned pairs, struct lm_err *err)
+{
+	struct pc_net *n = calloc(1, sizeof(*n));
+	int rc;
+
+	if (!n)
+		return lm_err_set(err, -ENOMEM, "no memory for a network device");
+	pc->net[pc->nets++] = n;
+	rc = virtio_net_init(&n->net, backend, pairs, pc->ram, pc->loop, err);
+	return rc < 0 ? rc : add_virtio(pc, &n->pci, &n->net.virtio, err);
+}
+
 static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err *err)
 {
 	struct irq_line line[PCI_INTX_LINES];
@@ -243,6 +255,11 @@ static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err 
 	pc->pci.reset_opaque = &pc->pm;
 	for (unsigned k = 0; k < config->disks; k++) {
 		rc = add_disk(pc, config->disk[k], err);
+		if (rc < 0)
+			return rc;
+	}
+	for (unsigned k = 0; k < config->nets; k++) {
+		rc = add_net(pc, config->net[k], config->net_pairs[k], err);
 		if (rc < 0)
 			return rc;
 	}
@@ -421,6 +438,10 @@ void pc_fini(struct pc *pc)
 	for (unsigned k = 0; k < pc->disks; k++) {
 		virtio_device_fini(&pc->disk[k]->blk.virtio);
 		free(pc->disk[k]);
+	}
+	for (unsigned k = 0; k < pc->nets; k++) {
+		virtio_net_fini(&pc->net[k]->net);
+		free(pc->net[k]);
 	}
 	if (pc->console.ports)
 		virtio_console_fini(&pc->console);

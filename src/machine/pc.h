@@ -22,6 +22,7 @@
 #include "dev/pci_host.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
+#include "dev/virtio/net.h"
 #include "dev/virtio/pci_transport.h"
 #include "dev/virtio/rng.h"
 #include "isa/x86/cpu.h"
@@ -30,6 +31,7 @@
 
 #define PC_UARTS     2 /* COM1 and COM2 */
 #define PC_MAX_DISKS 16
+#define PC_MAX_NETS  8
 #define PC_MAX_VIRTIO 32 /* one a PCI slot */
 
 /* What the guest does to the board as a whole. Called under the device lock, on any thread. */
@@ -48,11 +50,19 @@ struct pc_config {
 	unsigned ports;
 	struct blockdev *disk[PC_MAX_DISKS];
 	unsigned disks;
+	struct netdev *net[PC_MAX_NETS];
+	unsigned net_pairs[PC_MAX_NETS]; /* queue pairs */
+	unsigned nets;
 	bool test_devices;
 	struct firmware_files firmware; /* code is NULL for direct boots */
 	struct chardev *debug;          /* what firmware says on its debug port, or NULL */
 	bool serial_console;            /* firmware's screen on COM1 too */
 	uint64_t entropy_seed; /* deterministic machines; 0: the host's generator */
+};
+
+struct pc_net {
+	struct virtio_net net;
+	struct virtio_pci pci;
 };
 
 struct pc_disk {
@@ -88,6 +98,8 @@ struct pc {
 	struct virtio_pci rng_pci;
 	struct pc_disk *disk[PC_MAX_DISKS];
 	unsigned disks;
+	struct pc_net *net[PC_MAX_NETS];
+	unsigned nets;
 	struct firmware firmware;
 	struct lpc lpc;          /* with firmware */
 	struct virtio_device *virtio[PC_MAX_VIRTIO]; /* all of them */

@@ -12,6 +12,7 @@ void machine_hold_still(struct machine *m)
 	if (m->still)
 		return;
 	vcpus_park(&m->vcpus);
+	networks_stop(&m->networks);
 	clock_stop(&m->loop.clock);
 	loop_lock(&m->loop);
 	pc_drain(&m->pc);
@@ -25,6 +26,7 @@ void machine_let_go(struct machine *m)
 		return;
 	m->still = false;
 	clock_start(&m->loop.clock);
+	networks_start(&m->networks);
 	vcpus_resume(&m->vcpus);
 }
 

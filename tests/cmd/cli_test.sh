@@ -137,13 +137,19 @@ refuses '\-\-engine kvm: this version does not have it' run --kernel "$dir/file"
 refuses '\-\-engine jit: cannot be used: ' run --kernel "$dir/file" --engine jit --cpus 64
 refuses '\-\-lockstep kvm: this version does not have it' \
 	run --kernel "$dir/file" --lockstep kvm
-refuses 'cpu-model xyzzy: neither default, baseline, v2, v3, host nor a file' run --cpu-model xyzzy
-refuses 'cpu-model .*/folder: cannot read it' run --cpu-model "$dir/folder"
-refuses "cpu-model $dir/file: line 1: " run --cpu-model "$dir/file"
-echo '{"base": "v2", "features": {"avx2": true}}' >"$dir/model"
-refuses 'cpu-model .*/model: avx2 needs avx' run --cpu-model "$dir/model"
-refuses 'net xyzzy: the choices are none and user' run --net xyzzy
-refuses 'net user: .*no network device yet' run --net user
+refuses 'net xyzzy: the choices are none, user, tap=NAME and socket=PATH' run --net xyzzy
+refuses 'mac=: an address looks like' run --net user,mac=1:2
+refuses 'first byte of a machine' run --net user,mac=01:00:5e:00:00:01
+refuses 'mtu= is a whole number from 68 to 65520' run --net user,mtu=9
+refuses 'unknown "speed"' run --net user,speed=1
+refuses 'tap needs a value' run --net tap
+refuses 'user takes no value' run --net user=1
+refuses 'is no IP address' run -p 1.2.3:80:80
+refuses 'a port is a number from 1 to 65535' run -p 80:65536
+refuses 'it is written as' run --publish 80
+refuses 'publishes ports of --net user only' run --net tap=x -p 80:80
+refuses 'deterministic has no network' run --deterministic --net user
+refuses 'unknown option -q' run -q
 for name in '' .x 'a b' a/b "$(printf 'a\nb')" "$(printf '%065d' 0)"; do
 	refuses 'a name has' run --name "$name"
 done
@@ -330,7 +336,6 @@ completes() {
 }
 completes doctor lamina doc
 completes '--memory' lamina run --me
-completes 'v2 v3' lamina run --cpu-model v
 completes 'auto interp jit kvm' lamina run --engine ''
 completes 'user' lamina run --net u
 completes "$dir/disk" lamina run --kernel "$dir/di"

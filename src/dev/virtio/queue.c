@@ -200,16 +200,33 @@ enum vq_result vq_pop(struct virtqueue *vq, struct vq_chain *chain)
 
 /* Giving them back. */
 
-void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t written)
+void vq_fill(struct virtqueue *vq, unsigned position, uint16_t head, uint32_t written)
 {
-	unsigned slot = vq->next_used & (vq->size - 1u);
+	unsigned slot = (vq->next_used + position) & (vq->size - 1u);
 
 	if (!vq->ready || vq->broken)
 		return;
-	le_store(vq->used_hva + USED_RING + USED_ELEM_SIZE * slot, chain->head, 4);
+	le_store(vq->used_hva + USED_RING + USED_ELEM_SIZE * slot, head, 4);
 	le_store(vq->used_hva + USED_RING + USED_ELEM_SIZE * slot + 4, written, 4);
-	vq->next_used++;
-	store16(vq->used_hva + USED_IDX, vq->next_used); /* releases the element and the data */
+}
+
+void vq_publish(struct virtqueue *vq, unsigned count)
+{
+	if (!vq->ready || vq->broken)
+		return;
+	vq->next_used = (uint16_t)(vq->next_used + count);
+	store16(vq->used_hva + USED_IDX, vq->next_used); /* releases the elements and the data */
+}
+
+void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t written)
+{
+	vq_fill(vq, 0, chain->head, written);
+	vq_publish(vq, 1);
+}
+
+void vq_unpop(struct virtqueue *vq, unsigned count)
+{
+	vq->next_avail = (uint16_t)(vq->next_avail - count);
 }
 
 bool vq_wants_interrupt(struct virtqueue *vq)

@@ -5,7 +5,7 @@
  * once, checked, then used. A driver that breaks the rules gets VQ_BROKEN, and nothing more comes
  * out of that queue until reset.
  *
- * One thread at a time (the device lock); the driver's vCPUs run concurrently.
+ * One thread at a time (the lock of virtio_device.io); the driver's vCPUs run concurrently.
  */
 #ifndef LM_DEV_VIRTIO_QUEUE_H
 #define LM_DEV_VIRTIO_QUEUE_H
@@ -73,6 +73,14 @@ enum vq_result vq_pop(struct virtqueue *vq, struct vq_chain *chain);
 bool vq_is_empty(const struct virtqueue *vq);
 /* Gives a chain back, `written` bytes of its writable part filled. */
 void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t written);
+/*
+ * The same for several chains that the driver must see together: vq_fill each, the first with
+ * position 0, then vq_publish their number.
+ */
+void vq_fill(struct virtqueue *vq, unsigned position, uint16_t head, uint32_t written);
+void vq_publish(struct virtqueue *vq, unsigned count);
+/* Takes back the last `count` of vq_pop's chains, of which none was given back: they come again. */
+void vq_unpop(struct virtqueue *vq, unsigned count);
 /* After one or more vq_push: whether the driver wants an interrupt (§2.7.7). */
 bool vq_wants_interrupt(struct virtqueue *vq);
 

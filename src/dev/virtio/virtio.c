@@ -34,6 +34,7 @@ void virtio_device_init(struct virtio_device *dev, const struct virtio_setup *se
 	dev->ops = setup->ops;
 	dev->ram = ram;
 	dev->loop = loop;
+	dev->io = loop;
 	dev->offered = setup->features | COMMON_FEATURES;
 	dev->config = setup->config;
 	dev->config_size = setup->config_size;
@@ -117,6 +118,12 @@ void virtio_push(struct virtio_device *dev, unsigned queue, const struct vq_chai
 	vq_push(&dev->queue[queue], chain, written);
 }
 
+void virtio_interrupt(struct virtio_device *dev, unsigned queue)
+{
+	if (virtio_is_live(dev))
+		interrupt(dev, (int)queue);
+}
+
 void virtio_signal(struct virtio_device *dev, unsigned queue)
 {
 	if (virtio_is_live(dev) && vq_wants_interrupt(&dev->queue[queue]))
@@ -139,12 +146,16 @@ bool virtio_queue_configurable(const struct virtio_device *dev, unsigned queue)
 void virtio_enable_queue(struct virtio_device *dev, unsigned queue)
 {
 	struct virtqueue *vq = &dev->queue[queue];
+	bool usable;
 
 	if (!virtio_queue_configurable(dev, queue) || !(dev->status & VIRTIO_CONFIG_S_FEATURES_OK))
 		return;
 	vq->event_idx = virtio_has(dev, VIRTIO_RING_F_EVENT_IDX);
 	vq->indirect = virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC);
-	if (!vq_start(vq))
+	loop_lock(dev->io);
+	usable = vq_start(vq);
+	loop_unlock(dev->io);
+	if (!usable)
 		virtio_broken(dev, "enabled a queue with unusable addresses");
 }
 
@@ -157,10 +168,12 @@ static void finish_reset(struct virtio_device *dev)
 	dev->accepted = 0;
 	dev->again = 0;
 	timer_cancel(&dev->continue_timer);
+	loop_lock(dev->io);
 	for (unsigned k = 0; k < dev->queue_count; k++)
 		vq_reset(&dev->queue[k]);
 	if (dev->ops->reset)
 		dev->ops->reset(dev);
+	loop_unlock(dev->io);
 }
 
 /* Memory of requests in flight is still ours: the driver sees the reset when they are done. */

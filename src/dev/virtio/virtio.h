@@ -6,7 +6,8 @@
  * virtio_signal. rng.c is the model. Misbehaviour of the driver goes to virtio_broken, which sets
  * DEVICE_NEEDS_RESET; nothing else of the machine is affected.
  *
- * Everything under the device lock. Owned by the board.
+ * Everything under the device lock, but for the queues of a device with an I/O loop of its own
+ * (event/io_thread.h): those are under the lock of that loop, which `io` names. Owned by the board.
  */
 #ifndef LM_DEV_VIRTIO_VIRTIO_H
 #define LM_DEV_VIRTIO_VIRTIO_H
@@ -46,6 +47,7 @@ struct virtio_device {
 	const struct virtio_ops *ops;
 	struct ram *ram;
 	struct event_loop *loop;
+	struct event_loop *io; /* whose lock guards the queues: loop, or the device's own */
 
 	uint64_t offered, accepted; /* feature bits; accepted is the driver's until FEATURES_OK */
 	uint8_t status;
@@ -88,6 +90,8 @@ void virtio_push(struct virtio_device *dev, unsigned queue, const struct vq_chai
 		 uint32_t written);
 /* Interrupts the driver if it wants to know of what was pushed. */
 void virtio_signal(struct virtio_device *dev, unsigned queue);
+/* Interrupts the driver, without asking its queue; under the device lock. */
+void virtio_interrupt(struct virtio_device *dev, unsigned queue);
 /* Serves a queue as if the driver had notified it; nothing before DRIVER_OK. */
 void virtio_run_queue(struct virtio_device *dev, unsigned queue);
 /* The driver broke a rule, in these words (logged once). */

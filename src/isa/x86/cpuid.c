@@ -6,10 +6,6 @@
  * that every supported kernel knows it. What it lacks of that model is hidden feature by feature:
  * AVX-512, AMX, TSX, PKU, CET, LA57, LAM, MONITOR and performance counters.
  */
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 #include "isa/x86/cpu.h"
 #include "isa/x86/kvm_pv.h"
 
@@ -135,35 +131,6 @@ static struct cpuid_regs features_of(const struct x86_model *m, uint32_t leaf, u
 	}
 	return (struct cpuid_regs){ r[EAX], r[EBX], r[ECX], r[EDX] };
 }
-
-/* ---- The host's own ---- */
-
-#if defined(__x86_64__)
-static bool host_says(const struct feature_bit *f)
-{
-	unsigned r[4];
-
-	return __get_cpuid_count(f->leaf, f->subleaf, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) &&
-	       r[f->reg] >> f->bit & 1;
-}
-
-uint64_t cpuid_host_features(void)
-{
-	uint64_t features = 0;
-
-	for (unsigned k = 0; k < LM_ARRAY_SIZE(feature_bits); k++)
-		if (feature_bits[k].feature != ALWAYS && host_says(&feature_bits[k]))
-			features |= LM_BIT(feature_bits[k].feature);
-	if (!__builtin_cpu_supports("avx")) /* which asks the kernel too */
-		features &= ~LM_BIT(F_AVX);
-	return features;
-}
-#else
-uint64_t cpuid_host_features(void)
-{
-	return 0;
-}
-#endif
 
 /* ---- Basic leaves ---- */
 

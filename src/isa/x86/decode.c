@@ -161,8 +161,6 @@ static bool in_model(const ZydisDecodedInstruction *z, const struct x86_model *m
 {
 	uint8_t f = feature_of_set[z->meta.isa_set];
 
-	if (f == F_LAHF_LM && z->machine_mode != ZYDIS_MACHINE_MODE_LONG_64)
-		f = ALWAYS;
 	if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
 	    z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return false;
@@ -471,21 +469,6 @@ static void set_fields(struct insn *i, const ZydisDecodedInstruction *z)
 	i->seg = DS;
 }
 
-/*
- * CPUs without BMI1 and LZCNT ignore the prefix that makes TZCNT of BSF and LZCNT of BSR (SDM vol. 2
- * TZCNT, LZCNT). Whoever copies instructions to the host must not copy these: rep is REP_F3.
- */
-static void ignore_prefix(ZydisDecodedInstruction *z, const struct x86_model *model)
-{
-	if (z->mnemonic == ZYDIS_MNEMONIC_TZCNT && !model_has(model, F_BMI1))
-		z->mnemonic = ZYDIS_MNEMONIC_BSF;
-	else if (z->mnemonic == ZYDIS_MNEMONIC_LZCNT && !model_has(model, F_LZCNT))
-		z->mnemonic = ZYDIS_MNEMONIC_BSR;
-	else
-		return;
-	z->meta.isa_set = ZYDIS_ISA_SET_I386;
-}
-
 enum decode_status insn_decode_detail(struct insn *i, const uint8_t *bytes, unsigned avail,
 				      enum x86_code_size size, bool real_mode,
 				      const struct x86_model *model, ZydisDecodedInstruction *z,
@@ -500,7 +483,6 @@ enum decode_status insn_decode_detail(struct insn *i, const uint8_t *bytes, unsi
 		memcpy(i->bytes, bytes, LM_MIN(avail, INSN_MAX_LENGTH));
 		return status_of(s);
 	}
-	ignore_prefix(z, model);
 	set_fields(i, z);
 	memcpy(i->bytes, bytes, z->length);
 	i->op_count = (uint8_t)LM_MIN(z->operand_count_visible, INSN_MAX_OPS);
