@@ -178,14 +178,22 @@ static bool bar_placeable(const struct pci_bar *bar, uint64_t address)
 	return address && (!bar->io || address + bar->region.size <= PORT_SPACE_LIMIT);
 }
 
+static void tell_moved(struct pci_device *dev, unsigned index)
+{
+	if (dev->ops && dev->ops->bar_moved)
+		dev->ops->bar_moved(dev, index);
+}
+
 static void unmap_moved(struct pci_device *dev)
 {
 	for (unsigned k = 0; k < PCI_BARS; k++) {
 		struct pci_bar *bar = &dev->bar[k];
 
 		if (bar->region.mapped &&
-		    (!bar_enabled(dev, bar) || bar->region.start != bar_address(dev, k)))
+		    (!bar_enabled(dev, bar) || bar->region.start != bar_address(dev, k))) {
 			bus_unmap(bar->io ? dev->bus->port : dev->bus->mmio, &bar->region);
+			tell_moved(dev, k);
+		}
 	}
 }
 
@@ -203,7 +211,8 @@ static void map_enabled(struct pci_device *dev)
 		    !bar_placeable(bar, address))
 			continue;
 		bar->region.start = address;
-		bus_map(bar->io ? dev->bus->port : dev->bus->mmio, &bar->region);
+		if (!bus_map(bar->io ? dev->bus->port : dev->bus->mmio, &bar->region))
+			tell_moved(dev, k);
 	}
 }
 

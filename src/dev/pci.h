@@ -34,6 +34,8 @@ struct pci_device_ops {
 	void (*config_reading)(struct pci_device *dev, unsigned offset, unsigned size);
 	/* After the guest's write took effect. May be NULL. */
 	void (*config_written)(struct pci_device *dev, unsigned offset, unsigned size);
+	/* BAR `index` appeared on its bus or vanished from it (bar[index].region says). May be NULL. */
+	void (*bar_moved)(struct pci_device *dev, unsigned index);
 	/* Bus reset, after the configuration space was reset. May be NULL. */
 	void (*reset)(struct pci_device *dev);
 };

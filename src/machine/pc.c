@@ -448,4 +448,5 @@ void pc_fini(struct pc *pc)
 	firmware_unload(&pc->firmware);
 	fw_cfg_fini(&pc->fw_cfg);
 	free(pc->testdev);
+	free(pc->vga);
 }

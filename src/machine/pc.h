@@ -20,6 +20,7 @@
 #include "dev/chipset/testdev.h"
 #include "dev/chipset/uart.h"
 #include "dev/pci_host.h"
+#include "dev/vga/vga.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/net.h"
@@ -104,6 +105,7 @@ struct pc {
 	struct lpc lpc;          /* with firmware */
 	struct virtio_device *virtio[PC_MAX_VIRTIO]; /* all of them */
 	unsigned virtios;
+	struct vga *vga;         /* with firmware, else NULL */
 	uint64_t rsdp;           /* of the ACPI tables in guest memory */
 };
 

@@ -1,5 +1,8 @@
 #include "machine/pc_firmware.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 #include "base/bits.h"
 #include "dev/chipset/layout.h"
 
@@ -21,6 +24,25 @@ static int add_settings(struct pc *pc, const struct pc_config *config, struct lm
 	return rc;
 }
 
+static void window_moved(void *opaque)
+{
+	struct pc *pc = opaque;
+
+	for (unsigned k = 0; k < pc->sys->cpu_count; k++)
+		x86_event_raise(pc->sys->cpu[k], EV_TLB);
+}
+
+static int add_vga(struct pc *pc, struct lm_err *err)
+{
+	int slot = pci_bus_free_slot(&pc->pci.bus, 1);
+
+	pc->vga = calloc(1, sizeof(*pc->vga));
+	if (!pc->vga || slot < 0)
+		return lm_err_set(err, -ENOMEM, "no memory or PCI slot for the VGA");
+	return vga_init(pc->vga, &pc->pci.bus, PCI_DEVFN_OF(slot, 0), pc->ram, window_moved, pc,
+			err);
+}
+
 static int add_vga_bios(struct pc *pc, struct lm_err *err)
 {
 	if (!pc->firmware.vga)
@@ -37,6 +59,8 @@ int pc_add_firmware(struct pc *pc, const struct pc_config *config, struct lm_err
 		rc = debugcon_init(&pc->debugcon, &pc->port, PC_PORT_BIOS_CONSOLE, config->debug, err);
 	if (!rc)
 		rc = lpc_init(&pc->lpc, &pc->pci.bus, err);
+	if (!rc)
+		rc = add_vga(pc, err);
 	if (!rc)
 		rc = add_settings(pc, config, err);
 	return rc ? rc : add_vga_bios(pc, err);
