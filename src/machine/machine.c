@@ -9,6 +9,7 @@
 #include "backend/block.h"
 #include "backend/char.h"
 #include "backend/char_mux.h"
+#include "base/bits.h"
 #include "base/log.h"
 #include "isa/x86/trace.h"
 #include "machine/boot/boot.h"
@@ -21,6 +22,12 @@
 
 /* The guest's time-stamp counter counts nanoseconds. */
 #define TSC_HZ UINT64_C(1000000000)
+
+/*
+ * OVMF makes page tables of 2 MiB pages for all that the CPU can address: at 46 bits 256 MiB of them,
+ * and minutes. Up to 40 it looks at the RAM there is instead.
+ */
+#define FIRMWARE_PHYSICAL_BITS 40
 
 /* As firmware leaves it: MTRRs enabled, all memory write-back (SDM vol. 3A §12.11.2.1). */
 #define MTRR_ENABLED_WB UINT64_C(0x806)
@@ -199,6 +206,8 @@ static void system_init(struct machine *m)
 	m->sys.listing = m->config.listing;
 	pthread_mutex_init(&m->sys.split_lock, NULL);
 	model_default(&m->sys.model, m->config.cpus, TSC_HZ);
+	if (m->config.firmware.code && m->config.memory < LM_BIT(FIRMWARE_PHYSICAL_BITS - 1))
+		m->sys.model.physical_bits = FIRMWARE_PHYSICAL_BITS;
 }
 
 static int boot(struct machine *m, struct lm_err *err)

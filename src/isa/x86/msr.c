@@ -307,6 +307,7 @@ static const struct msr msrs[] = {
 	CUSTOM(0x000, 0x001, "IA32_P5_MC", read_zero, ignore_write),
 	CUSTOM(0x010, 0x010, "IA32_TIME_STAMP_COUNTER", read_tsc, write_tsc),
 	CUSTOM(0x011, 0x012, "MSR_KVM_CLOCK_OLD", kvm_msr_read, kvm_msr_write),
+	CUSTOM(0x017, 0x017, "IA32_PLATFORM_ID", read_zero, NULL), /* which microcode is for it */
 	FIELD_W(0x01b, "IA32_APIC_BASE", apic_base, write_apic_base),
 	FIELD_W(0x03a, "IA32_FEATURE_CONTROL", feature_control, write_feature_control),
 	FIELD_W(0x03b, "IA32_TSC_ADJUST", tsc_adjust, write_tsc_adjust),
