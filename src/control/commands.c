@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "control/screen.h"
 #include "machine/machine.h"
 
 static int status(struct control_request *r, json_t *args, json_t *result, struct lm_err *err)
@@ -66,5 +67,7 @@ const struct control_command control_commands[] = {
 	{ "resume", resume_machine, .still = true },
 	{ "power-button", press_power_button, .still = false },
 	{ "quit", quit, .still = false },
+	{ "screenshot", control_screenshot, .still = false },
+	{ "sendkeys", control_sendkeys, .still = false },
 	{ NULL },
 };

@@ -157,6 +157,13 @@ static int add_consoles(struct machine *m, struct pc_config *board, struct lm_er
 	return 0;
 }
 
+static bool inject_key(void *opaque, const uint8_t *bytes, size_t len)
+{
+	struct machine *m = opaque;
+
+	return i8042_inject(&m->pc.kbc, bytes, len);
+}
+
 static int open_firmware_log(struct machine *m, struct pc_config *board, struct lm_err *err)
 {
 	int rc;
@@ -189,6 +196,7 @@ static int build_board(struct machine *m, struct lm_err *err)
 		board.disk[k] = m->disk[k];
 	networks_describe(&m->networks, &board);
 	m->pc_ready = true;
+	keyboard_init(&m->keyboard, &m->loop, inject_key, m);
 	rc = pc_init(&m->pc, &board, &m->ram, &m->sys, &m->loop, err);
 	if (!rc && m->command)
 		command_attach(m->command, &m->pc.console);
@@ -381,8 +389,10 @@ void machine_destroy(struct machine *m)
 		vcpus_fini(&m->vcpus);
 	if (m->loop_ready)
 		loop_lock(&m->loop);
-	if (m->pc_ready)
+	if (m->pc_ready) {
+		keyboard_fini(&m->keyboard);
 		pc_fini(&m->pc);
+	}
 	for (unsigned k = 0; k < m->config.disk_count; k++)
 		block_close(m->disk[k]);
 	networks_close(&m->networks);
@@ -401,6 +411,16 @@ void machine_destroy(struct machine *m)
 }
 
 /* ---- What the machine tells of itself ---- */
+
+const struct display *machine_display(const struct machine *m)
+{
+	return m->pc.vga ? &m->pc.vga->display : NULL;
+}
+
+struct keyboard *machine_keyboard(struct machine *m)
+{
+	return &m->keyboard;
+}
 
 const struct machine_config *machine_config(const struct machine *m)
 {

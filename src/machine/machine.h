@@ -80,6 +80,8 @@ struct machine_result {
 };
 
 struct machine;
+struct display;
+struct keyboard;
 
 /* Heap. Everything that the user can get wrong is found here, before the guest starts. */
 int machine_create(struct machine **out, const struct machine_config *config, struct lm_err *err);
@@ -132,6 +134,9 @@ const struct machine_config *machine_config(const struct machine *m);
 const char *machine_state_name(const struct machine *m);
 /* Seconds since its creation, pauses included. */
 double machine_uptime(const struct machine *m);
+/* Under the device lock. NULL: it has no screen. */
+const struct display *machine_display(const struct machine *m);
+struct keyboard *machine_keyboard(struct machine *m);
 struct event_loop *machine_loop(struct machine *m);
 
 /*

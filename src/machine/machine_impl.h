@@ -2,6 +2,7 @@
 #ifndef LM_MACHINE_MACHINE_IMPL_H
 #define LM_MACHINE_MACHINE_IMPL_H
 
+#include "backend/keyboard.h"
 #include "isa/x86/trace.h"
 #include "machine/command.h"
 #include "machine/machine.h"
@@ -20,6 +21,7 @@ struct machine {
 	struct networks networks;
 	struct chardev *terminal; /* stdin and stdout, or NULL in command mode */
 	struct char_mux *mux;
+	struct keyboard keyboard;
 	struct chardev *firmware_log;
 	int firmware_log_fd;      /* 0: none */
 	struct command *command;

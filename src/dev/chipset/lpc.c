@@ -21,6 +21,29 @@ static void lpc_reset(struct pci_device *dev)
 	}
 }
 
+static const struct field lpc_fields[] = {
+	FIELD_STRUCT(struct lpc, pci, pci_device_fields),
+	FIELD_END,
+};
+
+static void lpc_pre_save(void *object)
+{
+	pci_pre_save(&((struct lpc *)object)->pci);
+}
+
+static int lpc_loaded(void *object, struct lm_err *err)
+{
+	return pci_loaded(&((struct lpc *)object)->pci, err);
+}
+
+const struct fields_section lpc_section = {
+	.name = "lpc",
+	.version = 1,
+	.table = lpc_fields,
+	.pre_save = lpc_pre_save,
+	.post_load = lpc_loaded,
+};
+
 static const struct pci_device_ops lpc_ops = { .reset = lpc_reset };
 
 int lpc_init(struct lpc *lpc, struct pci_bus *bus, struct lm_err *err)

@@ -19,6 +19,8 @@ struct lpc {
 	struct pci_device pci;
 };
 
+extern const struct fields_section lpc_section;
+
 int lpc_init(struct lpc *lpc, struct pci_bus *bus, struct lm_err *err);
 
 #endif

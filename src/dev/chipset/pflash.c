@@ -167,6 +167,38 @@ static void flash_write(void *opaque, uint64_t offset, uint64_t value, unsigned 
 
 static const struct bus_ops flash_ops = { flash_read, flash_write, 8 };
 
+static const struct field pflash_fields[] = {
+	FIELD(struct pflash, mode, "", .max = PFLASH_BUFFER_CONFIRM),
+	FIELD(struct pflash, status, NULL),
+	FIELD(struct pflash, buffer_block, "bytes"),
+	FIELD(struct pflash, buffer_left, "", .max = PFLASH_BUFFER),
+	FIELD(struct pflash, buffer_used, "", .max = PFLASH_BUFFER),
+	FIELD_ARRAY(struct pflash, buffer_offset, "bytes", .max = PFLASH_BLOCK - 1),
+	FIELD_BYTES(struct pflash, buffer),
+	FIELD_NOT_SAVED(struct pflash, data, "the board's"),
+	FIELD_NOT_SAVED(struct pflash, size, "configuration"),
+	FIELD_NOT_SAVED(struct pflash, region, "wiring"),
+	FIELD_END,
+};
+
+static int pflash_loaded(void *object, struct lm_err *err)
+{
+	const struct pflash *f = object;
+	bool fits = f->buffer_block % PFLASH_BLOCK == 0 && f->buffer_block < f->size &&
+		    f->buffer_left + f->buffer_used <= PFLASH_BUFFER;
+
+	if (!fits || (f->mode == PFLASH_BUFFER_DATA && !f->buffer_left))
+		return lm_err_set(err, -EINVAL, "its buffered program is not one");
+	return 0;
+}
+
+const struct fields_section pflash_section = {
+	.name = "pflash",
+	.version = 1,
+	.table = pflash_fields,
+	.post_load = pflash_loaded,
+};
+
 void pflash_reset(struct pflash *f)
 {
 	f->mode = PFLASH_ARRAY;

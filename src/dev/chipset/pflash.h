@@ -12,6 +12,7 @@
 #define LM_DEV_CHIPSET_PFLASH_H
 
 #include "base/err.h"
+#include "base/fields.h"
 #include "dev/bus.h"
 
 #define PFLASH_BLOCK  4096u
@@ -44,6 +45,9 @@ struct pflash {
 	uint8_t buffer[PFLASH_BUFFER];
 	struct bus_region region;
 };
+
+/* The array itself is the board's to save. */
+extern const struct fields_section pflash_section;
 
 /* size: a multiple of PFLASH_BLOCK, at most PFLASH_MAX. */
 int pflash_init(struct pflash *f, struct bus *mmio, uint64_t gpa, uint8_t *data, uint32_t size,

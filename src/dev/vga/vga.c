@@ -271,7 +271,6 @@ void vga_reset(struct vga *vga)
 	vga->dac_write = vga->dac_read = vga->dac_part = 0;
 	vga->latch = 0;
 	vga->dispi_index = 0;
-	memset(vga->memory, 0, VGA_MEMORY);
 }
 
 static int map_legacy(struct vga *vga, struct pci_bus *bus, struct lm_err *err)

@@ -67,6 +67,9 @@ int vga_init(struct vga *vga, struct pci_bus *bus, uint8_t devfn, struct ram *ra
 	     void (*window_moved)(void *opaque), void *opaque, struct lm_err *err);
 void vga_reset(struct vga *vga);
 
+/* The memory itself is the board's to save. */
+extern const struct fields_section vga_section;
+
 /* ---- For the files of this folder ---- */
 
 uint8_t vga_port_read(struct vga *vga, uint16_t port);
@@ -80,6 +83,9 @@ static inline bool vga_dispi_on(const struct vga *vga)
 }
 
 int vga_add_function(struct vga *vga, struct pci_bus *bus, uint8_t devfn, struct lm_err *err);
+
+/* Whether the mode in the DISPI registers can be shown. */
+bool vga_dispi_fits(const struct vga *vga);
 
 extern const struct bus_ops vga_memory_ops;
 extern const struct bus_ops vga_dispi_ops;

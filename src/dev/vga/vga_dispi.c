@@ -24,7 +24,7 @@ static uint64_t line_bytes(const struct vga *vga, unsigned pixels)
 }
 
 /* What the guest asked for, cut to what the memory holds. */
-static bool mode_fits(const struct vga *vga)
+bool vga_dispi_fits(const struct vga *vga)
 {
 	const uint16_t *d = vga->dispi;
 
@@ -52,7 +52,7 @@ static void enable(struct vga *vga, uint16_t v)
 	uint16_t *d = vga->dispi;
 	bool was_on = vga_dispi_on(vga);
 
-	if (v & DISPI_ENABLED && !mode_fits(vga))
+	if (v & DISPI_ENABLED && !vga_dispi_fits(vga))
 		v &= ~DISPI_ENABLED;
 	d[DISPI_ENABLE] = v;
 	if (!(v & DISPI_ENABLED) || was_on)
