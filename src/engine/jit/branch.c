@@ -10,41 +10,59 @@ void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset)
 }
 
 /* Offset of the ways of the jump cache from GS base. */
-#define FIRST_WAY  ((uint32_t)-JIT_BELOW)
-#define SECOND_WAY ((uint32_t)(JIT_JUMP_ENTRIES * sizeof(struct jit_jump) - JIT_BELOW))
+#define FIRST_WAY  ((uint32_t)-JIT_BELOW_JUMPS)
+#define SECOND_WAY ((uint32_t)(JIT_JUMP_ENTRIES * sizeof(struct jit_jump) - JIT_BELOW_JUMPS))
 
-/* With h10 = gva: falls through when the way does not have it. h11 = 8 (or 4) * the entry's number + dirt. */
-static void emit_try_way(struct emit *e, unsigned scale, uint32_t jumps)
+/* With h10 = gva and h11 = 8 * the entry's number + dirt. Gives the rel32 of the jump when it is not there. */
+static uint8_t *emit_try_way(struct emit *e, uint32_t jumps)
 {
-	unsigned sib = (scale == 4 ? 2u : 1u) << 6 | (H11 & 7) << 3 | 5; /* [r11 * scale + disp32] */
+	const uint8_t sib = 1 << 6 | (H11 & 7) << 3 | 5; /* [r11 * 2 + disp32] */
+	uint8_t *miss;
 
 	EMIT(e, 0x41, 0x81, 0xe3); /* and r11d, ... */
-	emit_u32(e, (JIT_JUMP_ENTRIES - 1) * ((unsigned)sizeof(struct jit_jump) / scale));
-	EMIT(e, 0x65, 0x4e, 0x39, 0x14); /* cmp gs:[r11 * scale + tag], r10 */
+	emit_u32(e, (JIT_JUMP_ENTRIES - 1) * 8);
+	EMIT(e, 0x65, 0x4e, 0x39, 0x14); /* cmp gs:[r11 * 2 + tag], r10 */
 	emit_u8(e, sib);
 	emit_u32(e, jumps + (uint32_t)offsetof(struct jit_jump, tag));
-	EMIT(e, 0x75, 0x09);             /* jne over */
-	EMIT(e, 0x65, 0x42, 0xff, 0x24); /* jmp gs:[r11 * scale + host] */
+	miss = emit_jcc_rel32(e, 5);
+	EMIT(e, 0x65, 0x42, 0xff, 0x24); /* jmp gs:[r11 * 2 + host] */
 	emit_u8(e, sib);
 	emit_u32(e, jumps + (uint32_t)offsetof(struct jit_jump, host));
+	return miss;
+}
+
+static uint8_t *emit_first_lookup(struct emit *e)
+{
+	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE); /* rorx r11, r10, ... */
+	EMIT(e, 0x4f, 0x8d, 0x1c, 0x53);                        /* lea r11, [r11 + r10 * 2] */
+	return emit_try_way(e, FIRST_WAY);
+}
+
+static void emit_lookup_miss(struct jit *j, struct emit *e, uint8_t *from, uint32_t info)
+{
+	patch_here(e, from);
+	emit_mov_imm(e, H11, info);
+	emit_jmp(e, j->jump_miss);
 }
 
 void emit_lookup(struct jit *j, struct emit *e, uint32_t info)
 {
-	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE - 3); /* rorx r11, r10, ... */
-	EMIT(e, 0x4f, 0x8d, 0x1c, 0xd3);                            /* lea r11, [r11 + r10 * 8] */
-	emit_try_way(e, 2, FIRST_WAY);
-	emit_mov_imm(e, H11, info);
-	emit_jmp(e, j->jump_miss);
+	emit_lookup_miss(j, e, emit_first_lookup(e), info);
 }
 
 /* With info in h11. */
 void emit_second_lookup(struct emit *e)
 {
 	emit_store_gs(e, H11, JS(insn));
-	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE2 - 2);
-	EMIT(e, 0x4f, 0x8d, 0x1c, 0xd3);
-	emit_try_way(e, 4, SECOND_WAY);
+	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE2);
+	EMIT(e, 0x4f, 0x8d, 0x1c, 0x93);                        /* lea r11, [r11 + r10 * 4] */
+	patch_here(e, emit_try_way(e, SECOND_WAY));
+}
+
+/* At the end of the block, to the gva in h10. */
+static void emit_indirect(struct translation *t, uint32_t info)
+{
+	t->lookup = (struct lookup){ emit_first_lookup(&t->e), info };
 }
 
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit)
@@ -67,14 +85,46 @@ static uint8_t *emit_jmp_rel32(struct emit *e)
 	return e->full ? NULL : e->p - 4;
 }
 
-/* A target in another page cannot be chained: that page may be mapped anew. */
+/* With h10 = gva of the target, flags parked. */
+static void emit_link(struct translation *t, uint32_t info)
+{
+	struct emit *e = &t->e;
+	struct jit_exit *x = &t->block->exit[t->exits++];
+	struct link *l = &t->link[t->links++];
+
+	*x = (struct jit_exit){ .from = t->block, .is_link = true, .link = t->j->cache.links++, .info = info };
+	emit_gs(e, 0x39, H10, (int32_t)(8 * x->link) - (int32_t)JIT_BELOW); /* cmp gs:[...], r10 */
+	l->exit = x;
+	l->other = emit_jcc_rel32(e, 5);
+	l->jump = emit_jmp_rel32(e);
+}
+
+static void emit_link_misses(struct translation *t)
+{
+	struct emit *e = &t->e;
+
+	for (unsigned k = 0; k < t->links; k++) {
+		struct link *l = &t->link[k];
+
+		patch_here(e, l->other);
+		patch_here(e, l->jump);
+		set_places(t, l->exit, l->jump);
+		emit_mov_imm(e, H11, (uint64_t)l->exit);
+		emit_jmp(e, t->j->link_miss);
+	}
+}
+
+/* Chained as long as the target's page is what it was. */
 static void emit_to_other_page(struct translation *t, uint64_t rip, uint32_t info, unsigned insns)
 {
 	if (insns < t->count)
 		emit_store_gs_imm(&t->e, JS(left_after), insns);
 	flags_park(t, H11);
 	emit_page_relative(&t->e, H10, rip);
-	emit_lookup(t->j, &t->e, info);
+	if (rip & PAGE_MASK && t->j->cache.links < JIT_LINKS)
+		emit_link(t, info);
+	else
+		emit_lookup(t->j, &t->e, info);
 }
 
 void emit_direct(struct translation *t, uint64_t rip, uint32_t info)
@@ -96,16 +146,17 @@ void set_places(const struct translation *t, struct jit_exit *x, const uint8_t *
 /* To a stub, and within the page straight to the target's block once that exists. */
 static void emit_side_exit(struct translation *t, const struct side *s)
 {
-	struct jit_exit *x = &t->block->exit[t->exits++];
+	struct jit_exit *x;
 
 	patch_here(&t->e, s->jump);
 	t->flags = s->flags;
-	x->insns = (uint8_t)s->insns;
 	if (s->rip >> PAGE_SHIFT) {
 		emit_to_other_page(t, s->rip, JIT_JUMP_INFO(t->item[s->item].rip, 0), s->insns);
 		return;
 	}
+	x = &t->block->exit[t->exits++];
 	set_places(t, x, s->jump);
+	x->insns = (uint8_t)s->insns;
 	x->from = t->block;
 	x->offset = (uint16_t)s->rip;
 	x->flags_here = s->flags.here;
@@ -117,6 +168,9 @@ void emit_side_exits(struct translation *t)
 {
 	for (unsigned k = 0; k < t->sides; k++)
 		emit_side_exit(t, &t->side[k]);
+	emit_link_misses(t);
+	if (t->lookup.miss)
+		emit_lookup_miss(t->j, &t->e, t->lookup.miss, t->lookup.info);
 }
 
 uint64_t relative_target(const struct item *it)
@@ -177,7 +231,7 @@ void emit_jump(struct translation *t, const struct item *it)
 	}
 	flags_park(t, scratch_spare(t, at_base(NO_REG, 0)));
 	emit_indirect_target(t, it);
-	emit_lookup(t->j, &t->e, JIT_JUMP_INFO(it->rip, 0));
+	emit_indirect(t, JIT_JUMP_INFO(it->rip, 0));
 }
 
 void emit_call(struct translation *t, const struct item *it)
@@ -201,7 +255,7 @@ void emit_call(struct translation *t, const struct item *it)
 		return;
 	}
 	emit_load_gs(e, H10, JS(call_target));
-	emit_lookup(t->j, e, info);
+	emit_indirect(t, info);
 }
 
 void emit_ret(struct translation *t, const struct item *it)
@@ -213,5 +267,5 @@ void emit_ret(struct translation *t, const struct item *it)
 	emit_load(e, H10, emit_access(t, it, NULL));
 	t->rsp_late += 8 + (int32_t)released;
 	emit_late_rsp(t);
-	emit_lookup(t->j, e, JIT_JUMP_INFO(it->rip, 8 + (int32_t)released));
+	emit_indirect(t, JIT_JUMP_INFO(it->rip, 8 + (int32_t)released));
 }

@@ -166,7 +166,10 @@ void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
 {
 	bool parked = x->flags_parked && (to->starts_parked || !x->flags_here);
 
-	cache_set_target(j, x, parked ? to->chained_parked : to->chained);
+	if (x->is_link)
+		cache_set_target(j, x, to->code);
+	else
+		cache_set_target(j, x, parked ? to->chained_parked : to->chained);
 	x->to = to;
 	x->next_in = to->incoming;
 	to->incoming = x;
@@ -270,6 +273,7 @@ void cache_flush(struct jit *j)
 		cache->slot[k].block = NULL;
 	cache->used = (size_t)(cache->common_end - cache->exec);
 	cache->cold = cache->size / 2;
+	cache->links = 0;
 	tables_flush(j);
 	j->last_exit = NULL;
 	j->count.cache_flushes++;

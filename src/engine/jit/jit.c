@@ -671,6 +671,7 @@ static void jit_print_stats(const struct x86_cpu *c, FILE *out)
 	print_count(c, out, "faults", n->faults);
 	print_count(c, out, "lookups", n->lookups);
 	print_count(c, out, "resolved", n->resolved);
+	print_count(c, out, "linked", n->linked);
 	print_count(c, out, "polls", n->polls);
 	print_count(c, out, "interpreted", n->interp_steps);
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(j->interp_reason); k++) {

@@ -51,8 +51,10 @@ struct jit_state {
 };
 
 #define JIT_JUMP_ENTRIES 32768u
-#define JIT_JUMP_ROTATE  14 /* an address and itself rotated right by this add up to its entry */
-#define JIT_JUMP_ROTATE2 23 /* the same for the second way, with the address doubled */
+/* Twice an address and itself rotated right by this add up to 8 times its entry's number ... */
+#define JIT_JUMP_ROTATE  13
+/* ... and for the second way 4 times the address and this. */
+#define JIT_JUMP_ROTATE2 17
 
 /*
  * Indirect jumps by guest-virtual address: where blocks look first, and where an entry goes when
@@ -67,17 +69,24 @@ struct jit_jumps {
 	struct jit_jump entry[2 * JIT_JUMP_ENTRIES]; /* the first way, then the second */
 };
 
+/*
+ * Links: direct jumps to other pages. Each has a place below every table, with the target's gva once it is
+ * known that in this address space the link's block is what this address has; else 0.
+ */
+#define JIT_LINKS 262144u
+
 #define JIT_PAGE_BITS 8192u
 
 /*
  * Empty entries have the tag 0, as pages that were never touched do. A jump to 0 looks in the first entry
- * of a way, whose tag is another then: not canonical, and a jump there looks in entry 1 or 2.
+ * of a way, whose tag is another then: not canonical, and a jump there looks in entry 8 or 16.
  */
 #define JIT_NO_TAG       UINT64_C(0)
-#define JIT_NO_TAG_FIRST UINT64_C(0x8000000000000001)
+#define JIT_NO_TAG_FIRST UINT64_C(0x8000000000000020)
 
-/* Below each table: its jump cache, then the state page (the same in all). */
-#define JIT_BELOW     (sizeof(struct jit_jumps) + 4096)
+/* Below each table: its links, its jump cache, then the state page (the same in all). */
+#define JIT_BELOW_JUMPS (sizeof(struct jit_jumps) + 4096)
+#define JIT_BELOW       (JIT_LINKS * sizeof(uint64_t) + JIT_BELOW_JUMPS)
 #define JS(field)     ((int32_t)offsetof(struct jit_state, field) - 4096)
 #define JS_GPR(n)     ((int32_t)(offsetof(struct jit_state, gpr) + 8 * (n)) - 4096)
 
@@ -113,6 +122,8 @@ struct jit_table {
 	/* Which pages have jumps remembered: a bit of their hash each, for either half of addresses. */
 	uint64_t jump_pages[2][JIT_PAGE_BITS / 64];
 	bool jump_half[2]; /* any bit of it is set */
+	uint32_t link_log[JIT_LINKS]; /* links with a target here ... */
+	unsigned link_count;          /* ... so many; JIT_LINKS: any may have one */
 	bool local_jumps;    /* some of them in pages that are not global */
 };
 
@@ -136,15 +147,21 @@ struct jit_space {
 
 struct jit_block;
 
-/* A direct jump out of a block that can be chained. */
+/*
+ * A direct jump out of a block that can be chained: always to a target in the same page, to another page
+ * by a link.
+ */
 struct jit_exit {
 	uint32_t patch;       /* offset in the code cache of the rel32 ... */
 	uint32_t stub;        /* ... and of what it leads to while not chained */
 	const struct jit_block *from;
 	struct jit_block *to; /* when chained */
 	struct jit_exit *next_in; /* other exits chained to `to` */
-	uint16_t offset;      /* of its target, which is in the same page */
+	uint64_t link_gpa;    /* of the block that places of its link stand for */
+	uint32_t link, info;  /* number of the link, and JIT_JUMP_INFO */
+	uint16_t offset;      /* of its target, in the same page */
 	uint8_t insns;        /* of the block, executed when it is taken */
+	bool is_link : 1;
 	bool flags_here : 1, flags_parked : 1; /* as in struct flags (translation.h) */
 	bool ungrouped : 1;   /* the check of a group failed: go on in a block without groups */
 };
@@ -219,6 +236,7 @@ struct jit_cache {
 	uint8_t *writable, *exec;
 	size_t size, used; /* blocks: in the first half */
 	size_t cold;       /* what they rarely need: from the second half on */
+	uint32_t links;    /* so many are given out */
 	uint8_t *arena;    /* struct jit_block's, one behind the other; zero from arena_used on */
 	size_t arena_used;
 	struct jit_block *hash[JIT_HASH];
@@ -230,7 +248,7 @@ struct jit_cache {
 
 struct jit_counters {
 	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes,
-		faults, lookups, resolved, polls;
+		faults, lookups, resolved, linked, polls;
 };
 
 struct jit {
@@ -246,7 +264,7 @@ struct jit {
 	struct jit_cache cache;
 	/* Common code, executable addresses. */
 	const uint8_t *enter, *exit_common, *exit_parked, *exit_fault, *slow_common, *jump_miss;
-	const uint8_t *jump_dead, *helper_common;
+	const uint8_t *link_miss, *jump_dead, *helper_common;
 	uint8_t *poll_page;
 	struct x86_cpu *c;
 	bool reads_in_use; /* the host has XGETBV with ECX = 1 */
@@ -297,6 +315,8 @@ void tables_forget_jumps(struct jit *j);
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global);
 /* A remembered block depends on another page as well. */
 void table_remember_page(struct jit_table *t, uint64_t gva, bool global);
+/* All tables forget the link. */
+void tables_drop_link(struct jit *j, uint32_t link);
 /* The addend for an access in the current TLB set, filling the entry; 0: fault, device, code page. */
 uint64_t table_fill(struct jit *j, uint64_t gva, bool write);
 /* The same without filling; for a table's own accesses. */
@@ -304,6 +324,13 @@ static inline uint64_t table_entry(const struct jit_table *t, uint64_t gva, bool
 {
 	return ((const uint64_t *)t->base)[(gva << 16 >> 28) | (uint64_t)write << JIT_WRITE_BIT];
 }
+
+/* link.c */
+void link_set(struct jit_table *t, uint32_t link, uint64_t gva);
+void link_clear(struct jit_table *t, uint32_t link);
+void links_forget(struct jit_table *t);
+/* Those to `pages` pages from the page number `first` on. */
+void links_forget_pages(struct jit_table *t, uint64_t first, uint64_t pages);
 
 /* translate.c */
 
@@ -332,6 +359,8 @@ uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access);
  * remembered from now on; NULL: the dispatcher must look. resolve.c.
  */
 const uint8_t *jit_resolve(struct jit *j);
+/* The same where a link has no place for js->rip, or is not chained; it may be from now on. */
+const uint8_t *jit_follow_link(struct jit *j, struct jit_exit *x);
 /* What of the vCPU's state blocks are made for, and their greatest length. */
 uint32_t jit_mode(const struct jit *j, unsigned longest);
 

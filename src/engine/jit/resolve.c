@@ -1,5 +1,5 @@
 /*
- * Indirect jumps that the jump cache does not know, to blocks that exist. Runs like a helper, in the
+ * Indirect jumps that the jump cache does not know and links without a place, to blocks that exist. Runs like a helper, in the
  * middle of translated code (helper.h).
  */
 #include "engine/jit/jit.h"
@@ -14,24 +14,84 @@ uint32_t jit_mode(const struct jit *j, unsigned longest)
 	       (uint32_t)!!(c->s.cr4 & CR4_FSGSBASE) << 18;
 }
 
-const uint8_t *jit_resolve(struct jit *j)
+static unsigned tlb_set(const struct x86_cpu *c)
+{
+	return (unsigned)(c->tlb - c->tlb_set);
+}
+
+/* Where js->rip is in memory; false: the dispatcher must look. */
+static bool find_target(struct jit *j, struct page_walk *w)
 {
 	struct x86_cpu *c = j->c;
-	unsigned set = (unsigned)(c->tlb - c->tlb_set);
 	uint64_t gva = j->js->rip;
-	const uint8_t *code;
-	struct page_walk w;
 	uint32_t error;
 
-	if (j->counted || x86_events(c) || !x86_canonical(gva) ||
-	    j->notes_seen != __atomic_load_n(&c->sys->ram->code.notes, __ATOMIC_RELAXED) ||
-	    !mmu_walk(c, GVA(gva), ACCESS_EXEC, set, false, &w, &error))
+	return !j->counted && !x86_events(c) && x86_canonical(gva) &&
+	       j->notes_seen == __atomic_load_n(&c->sys->ram->code.notes, __ATOMIC_RELAXED) &&
+	       mmu_walk(c, GVA(gva), ACCESS_EXEC, tlb_set(c), false, w, &error);
+}
+
+static void remember(struct jit *j, const struct page_walk *w, const uint8_t *code)
+{
+	uint64_t gva = j->js->rip;
+
+	mmu_note_large_page(j->c, GVA(gva), w->page_bytes);
+	table_remember_jump(table_of(j, tlb_set(j->c)), gva, code, w->global);
+	j->count.resolved++;
+}
+
+const uint8_t *jit_resolve(struct jit *j)
+{
+	const uint8_t *code;
+	struct page_walk w;
+
+	if (!find_target(j, &w))
 		return NULL;
 	code = cache_find_code(j, w.gpa.v, jit_mode(j, JIT_MAX_INSNS));
-	if (!code)
-		return NULL;
-	mmu_note_large_page(c, GVA(gva), w.page_bytes);
-	table_remember_jump(table_of(j, set), gva, code, w.global);
-	j->count.resolved++;
+	if (code)
+		remember(j, &w, code);
 	return code;
+}
+
+/* ---- Links ---- */
+
+/* Places stand for one block: when that is another than before, they are good no more. */
+static void chain_link(struct jit *j, struct jit_exit *x, struct jit_block *to)
+{
+	if (x->link_gpa != to->gpa)
+		tables_drop_link(j, x->link);
+	x->link_gpa = to->gpa;
+	cache_chain(j, x, to);
+}
+
+static void remember_link(struct jit *j, const struct page_walk *w, uint32_t link)
+{
+	struct jit_table *t = table_of(j, tlb_set(j->c));
+	uint64_t gva = j->js->rip;
+
+	mmu_note_large_page(j->c, GVA(gva), w->page_bytes);
+	link_set(t, link, gva);
+	table_remember_page(t, gva, w->global);
+	j->count.linked++;
+}
+
+const uint8_t *jit_follow_link(struct jit *j, struct jit_exit *x)
+{
+	uint32_t mode = jit_mode(j, JIT_MAX_INSNS);
+	struct jit_block *b;
+	struct page_walk w;
+
+	j->js->insn = x->info;
+	if (!find_target(j, &w))
+		return NULL;
+	b = cache_find(j, w.gpa.v, mode);
+	if (!b || jit_crosses(b))
+		return NULL;
+	if (!x->to && !x->from->dead && mode == (x->from->mode & ~JIT_MODE_UNGROUPED))
+		chain_link(j, x, b);
+	if (x->to == b)
+		remember_link(j, &w, x->link);
+	else
+		remember(j, &w, b->code);
+	return b->code;
 }

@@ -116,17 +116,11 @@ static void emit_enter(struct jit *j, struct emit *e)
 }
 
 /* With r10 = rip, as offset from the page's base, and r11 = exit. */
-/* Gives the rel32 of the jump to emit_resolve. */
-static uint8_t *emit_exits(struct jit *j, struct emit *e)
+static void emit_exits(struct jit *j, struct emit *e)
 {
-	uint8_t *to_exit, *to_resolve;
+	uint8_t *to_exit;
 
-	/* A jump that the cache does not know: r10 = target, r11 = JIT_JUMP_INFO, flags parked. */
-	j->jump_miss = here(e);
-	emit_second_lookup(e);
-	EMIT(e, 0xe9, 0, 0, 0, 0);
-	to_resolve = e->p - 4;
-	/* The same from a block that is no more: the target is good. */
+	/* A jump to a block that is no more: r10 = target, flags parked. */
 	j->jump_dead = here(e);
 	emit_mov_imm(e, H11, JIT_EXIT_LOOKUP);
 	EMIT(e, 0xe9, 0, 0, 0, 0);
@@ -152,7 +146,6 @@ static uint8_t *emit_exits(struct jit *j, struct emit *e)
 	emit_simd_save(j, e);
 	EMIT(e, 0x48, 0x83, 0xc4, 0x08);
 	EMIT(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
-	return to_resolve;
 }
 
 /*
@@ -222,16 +215,16 @@ static void emit_leave_from_c(struct jit *j, struct emit *e, uint64_t exit)
 	emit_jmp(e, j->exit_fault);
 }
 
-/* With r10 = the target of a jump that the jump cache does not know. */
-static void emit_resolve(struct jit *j, struct emit *e, uint8_t *from)
+/* With r10 = a target: to the code that `function`, called with what r11 holds, has for it. */
+static void emit_ask(struct jit *j, struct emit *e, uint64_t function)
 {
 	uint8_t *failed;
 
-	patch_here(e, from);
 	emit_store_gs(e, H10, JS(rip));
 	emit_save_for_c(e);
 	emit_mov_imm(e, RDI, (uint64_t)j);
-	emit_mov_imm(e, RAX, (uint64_t)jit_resolve);
+	emit_mov(e, RSI, H11);
+	emit_mov_imm(e, RAX, function);
 	EMIT(e, 0xff, 0xd0);             /* call rax */
 	emit_store_gs(e, RAX, JS(target));
 	EMIT(e, 0x48, 0x85, 0xc0);       /* test rax, rax */
@@ -243,6 +236,17 @@ static void emit_resolve(struct jit *j, struct emit *e, uint8_t *from)
 	emit_u32(e, (uint32_t)JS(target));
 	patch_here(e, failed);
 	emit_leave_from_c(j, e, JIT_EXIT_LOOKUP);
+}
+
+static void emit_jump_misses(struct jit *j, struct emit *e)
+{
+	/* A jump that the cache does not know: r10 = target, r11 = JIT_JUMP_INFO, flags parked. */
+	j->jump_miss = here(e);
+	emit_second_lookup(e);
+	emit_ask(j, e, (uint64_t)jit_resolve);
+	/* A link that is not known to be right: r10 = target, r11 = its struct jit_exit, flags parked. */
+	j->link_miss = here(e);
+	emit_ask(j, e, (uint64_t)jit_follow_link);
 }
 
 /* With r10 = helper_word and r11 = the helper; flags parked. */
@@ -277,11 +281,9 @@ void stubs_emit(struct jit *j)
 		.to_exec = j->cache.exec - j->cache.writable,
 	};
 
-	uint8_t *to_resolve;
-
 	emit_enter(j, &e);
-	to_resolve = emit_exits(j, &e);
-	emit_resolve(j, &e, to_resolve);
+	emit_exits(j, &e);
+	emit_jump_misses(j, &e);
 	emit_slow(j, &e);
 	emit_helper_call(j, &e);
 	j->cache.used = (size_t)(e.p - j->cache.writable + 63) & ~(size_t)63;

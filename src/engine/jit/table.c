@@ -165,7 +165,7 @@ uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access)
 
 static struct jit_jumps *jumps_of(const struct jit_table *t)
 {
-	return (struct jit_jumps *)(t->base - JIT_BELOW);
+	return (struct jit_jumps *)(t->base - JIT_BELOW_JUMPS);
 }
 
 /* The second way's entries follow those of the first. */
@@ -195,6 +195,7 @@ static void forget_jumps(struct jit_table *t)
 		for (unsigned k = 0; k < t->jump_count; k++)
 			empty_jump(t, logged_jump(t, k));
 	t->jump_count = 0;
+	links_forget(t);
 	for (unsigned half = 0; half < 2; half++) {
 		for (unsigned k = 0; t->jump_half[half] && k < JIT_PAGE_BITS / 64; k++)
 			t->jump_pages[half][k] = 0;
@@ -211,12 +212,12 @@ static uint64_t rotate_right(uint64_t v, unsigned n)
 /* As emit_lookup computes them. */
 static unsigned first_way(uint64_t gva)
 {
-	return (gva + rotate_right(gva, JIT_JUMP_ROTATE)) % JIT_JUMP_ENTRIES;
+	return (2 * gva + rotate_right(gva, JIT_JUMP_ROTATE)) / 8 % JIT_JUMP_ENTRIES;
 }
 
 static unsigned second_way(uint64_t gva)
 {
-	return (2 * gva + rotate_right(gva, JIT_JUMP_ROTATE2)) % JIT_JUMP_ENTRIES;
+	return (4 * gva + rotate_right(gva, JIT_JUMP_ROTATE2)) / 8 % JIT_JUMP_ENTRIES;
 }
 
 static unsigned page_hash(uint64_t gva)
@@ -242,6 +243,7 @@ static void forget_jumps_to(struct jit_table *t, uint64_t gva, uint64_t bytes)
 		forget_jumps(t);
 		return;
 	}
+	links_forget_pages(t, first, pages);
 	for (unsigned k = 0; k < t->jump_count; k++) {
 		struct jit_jump *jump = logged_jump(t, k);
 
@@ -275,6 +277,15 @@ void table_remember_page(struct jit_table *t, uint64_t gva, bool global)
 	t->jump_half[gva >> 63] = true;
 	t->jump_pages[gva >> 63][n / 64] |= UINT64_C(1) << n % 64;
 	t->local_jumps |= !global;
+}
+
+void tables_drop_link(struct jit *j, uint32_t link)
+{
+	link_clear(&j->supervisor, link);
+	for (unsigned k = 0; k < j->spaces; k++) {
+		link_clear(&j->space[k].user, link);
+		link_clear(&j->space[k].ac, link);
+	}
 }
 
 /* ---- Flushes ---- */

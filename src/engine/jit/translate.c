@@ -175,6 +175,8 @@ static struct translation *analyse(struct jit *j, const struct jit_source *from)
 	t->count = t->slows = t->exits = t->groups = t->sides = 0;
 	t->held[0] = t->held[1] = NO_GROUP;
 	t->rsp_late = 0;
+	t->links = 0;
+	t->lookup.miss = NULL;
 	analyse_block(t, from->code, from->room, from->gpa & PAGE_MASK,
 		      from->second_page == JIT_ONE_PAGE ? from->max_insns : 1);
 	return t;

@@ -78,6 +78,18 @@ struct side {
 	struct flags flags;
 };
 
+/* A direct jump to another page (link.c), and where it leaves for jit_follow_link. */
+struct link {
+	struct jit_exit *exit;
+	uint8_t *other, *jump; /* rel32s: in this address space it is not known; it is not chained */
+};
+
+/* The indirect jump at the end of the block: the rel32 for where the jump cache's first way misses. */
+struct lookup {
+	uint8_t *miss;
+	uint32_t info; /* JIT_JUMP_INFO */
+};
+
 struct translation {
 	struct jit *j;
 	struct emit e;    /* to the hot part of the cache, then to the cold one */
@@ -93,6 +105,9 @@ struct translation {
 	int32_t rsp_late; /* how far RSP has moved in the guest and not yet in its register */
 	struct side side[JIT_BRANCHES + 2];
 	unsigned sides;
+	struct link link[JIT_BRANCHES + 2];
+	unsigned links;
+	struct lookup lookup;
 	unsigned branches; /* conditional jumps */
 	struct jit_block *block;
 	unsigned exits;
