@@ -21,14 +21,14 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/probe_child.h"
 #include "cmd/default_guest.h"
 #include "cmd/engines.h"
 #include "cmd/help.h"
-#include "cmd/kvm_probe.h"
 #include "cmd/options.h"
-#include "cmd/probe_child.h"
 #include "cmd/values.h"
 #include "cmd/verb.h"
+#include "engine/kvm/probe.h"
 
 #define PROBE_MS	    100
 #define HWCAP2_FSGSBASE_BIT 1 /* asm/hwcap2.h */
@@ -152,21 +152,19 @@ static void check_memory(struct finding *f)
 
 static void check_kvm(struct finding *f)
 {
-	struct kvm_probe kvm;
-	double mips;
+	const struct kvm_probe *kvm = kvm_probe_host();
+	double mips = (double)kvm->insns_per_s / 1e6;
 
-	kvm_probe_host(&kvm);
-	mips = (double)kvm.insns_per_s / 1e6;
-	if (!kvm.present)
+	if (!kvm->present)
 		found(f, MARK_NO, "no /dev/kvm");
-	else if (kvm.open_errno == EACCES || kvm.open_errno == EPERM)
+	else if (kvm->open_errno == EACCES || kvm->open_errno == EPERM)
 		found(f, MARK_NO, "/dev/kvm cannot be opened: %s; is this user in group kvm?",
-		      strerror(kvm.open_errno));
-	else if (kvm.open_errno)
-		found(f, MARK_NO, "/dev/kvm cannot be opened: %s", strerror(kvm.open_errno));
-	else if (!kvm.usable)
-		found(f, MARK_NO, "/dev/kvm opens, but is not usable: %s", kvm.problem);
-	else if (!kvm.fast)
+		      strerror(kvm->open_errno));
+	else if (kvm->open_errno)
+		found(f, MARK_NO, "/dev/kvm cannot be opened: %s", strerror(kvm->open_errno));
+	else if (!kvm->usable)
+		found(f, MARK_NO, "/dev/kvm opens, but is not usable: %s", kvm->problem);
+	else if (!kvm->fast)
 		found(f, MARK_PARTLY, "usable, slow (emulated): %.1f million instructions/s", mips);
 	else
 		found(f, MARK_YES, "usable, fast: %.0f million instructions/s", mips);

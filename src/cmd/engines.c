@@ -3,17 +3,16 @@
 #include <errno.h>
 #include <stdio.h>
 
-static const char *const planned[] = {"interp", "jit", "kvm", NULL};
-
 int engine_check_name(const char *name, struct lm_err *err)
 {
+	char names[128] = "auto";
+	size_t n = strlen(names);
+
 	if (!strcmp(name, "auto") || engine_find(name))
 		return 0;
-	for (const char *const *p = planned; *p; p++)
-		if (!strcmp(*p, name))
-			return 0;
-	return lm_err_set(err, -EINVAL,
-			  "no such engine; the choices are auto, interp, jit and kvm");
+	for (const struct engine_ops *const *e = engines; *e && n < sizeof(names); e++)
+		n += (size_t)snprintf(names + n, sizeof(names) - n, ", %s", (*e)->name);
+	return lm_err_set(err, -EINVAL, "no such engine; the choices are %s", names);
 }
 
 static int check_engine(const struct engine_ops *engine, unsigned cpus, struct lm_err *err)
@@ -36,19 +35,11 @@ static const struct engine_ops *choose_best(unsigned cpus, struct lm_err *err)
 const struct engine_ops *engine_choose(const char *name, unsigned cpus, struct lm_err *err)
 {
 	const struct engine_ops *engine = engine_find(name);
-	char built[128] = "";
-	size_t n = 0;
 
-	if (!strcmp(name, "auto"))
+	if (!engine)
 		return choose_best(cpus, err);
-	if (engine) {
-		if (!check_engine(engine, cpus, err))
-			return engine;
-		lm_err_wrap(err, "cannot be used");
-		return NULL;
-	}
-	for (const struct engine_ops *const *e = engines; *e && n < sizeof(built); e++)
-		n += (size_t)snprintf(built + n, sizeof(built) - n, ", %s", (*e)->name);
-	lm_err_set(err, -ENOTSUP, "this version does not have it yet; it has auto%s", built);
+	if (!check_engine(engine, cpus, err))
+		return engine;
+	lm_err_wrap(err, "cannot be used");
 	return NULL;
 }

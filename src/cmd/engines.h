@@ -5,7 +5,7 @@
 #include "base/err.h"
 #include "engine/engine.h"
 
-/* 0 for auto, an engine of this build, or one to come (which engine_choose then refuses). */
+/* 0 for auto and the engines of this build. */
 int engine_check_name(const char *name, struct lm_err *err);
 
 /* The engine of that name, for auto the best that this host can run; NULL with err set. */

@@ -531,6 +531,7 @@ static int exit_status(const struct run_args *args, const struct machine_result 
 	case END_COMMAND:
 		return result->status & 0xff;
 	case END_DIFFERENCE:
+	case END_ENGINE:
 		return STATUS_ERROR;
 	case END_LOST_COMMAND:
 		log_line(LOG_WARN, "the guest ended before the command's status arrived");

@@ -33,6 +33,11 @@ static inline void irq_pulse(const struct irq_line *line)
 struct msi_sink {
 	void (*send)(void *opaque, uint64_t address, uint32_t data);
 	void *opaque;
+	/*
+	 * An IOAPIC says what a level-triggered pin will send, before it does (data 0: the pin is none
+	 * any more): whoever passes EOIs on may have to know for which vectors. NULL: nobody wants it.
+	 */
+	void (*route)(void *opaque, unsigned pin, uint64_t address, uint32_t data);
 };
 
 #endif

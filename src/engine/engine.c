@@ -2,9 +2,11 @@
 
 #include "engine/interp/interp.h"
 #include "engine/jit/jit.h"
+#include "engine/kvm/kvm_engine.h"
 
 const struct engine_ops *const engines[] = {
 #ifdef __x86_64__
+	&kvm_engine,
 	&jit_engine,
 #endif
 	&interp_engine,

@@ -19,6 +19,7 @@ enum exit_reason {
 	EXIT_HALTED,   /* HLT, or waiting for SIPI: sleep until event_wakes */
 	EXIT_KICKED,   /* EV_KICK was raised (and is cleared), or event_only_faults */
 	EXIT_SHUTDOWN, /* triple fault */
+	EXIT_FAILED,   /* the host cannot go on: failure() says why */
 };
 
 #define ENGINE_NO_BUDGET UINT64_MAX
@@ -27,9 +28,17 @@ struct engine_ops {
 	const char *name;
 	const char *summary; /* one line for help and doctor */
 	unsigned cpus_max;   /* so many vCPUs can a machine have */
+	bool exact;          /* executes instruction by instruction: budgets, virtual clocks, traces */
 
 	/* 0 when this host can run it; else the reason in err. */
 	int (*probe)(struct lm_err *err);
+	/*
+	 * Before vCPUs are created, with ram, io and model set: makes sys->engine, takes from the model
+	 * what this host cannot give a guest, and sets the TSC's frequency to one that it can. NULL:
+	 * nothing to do. system_destroy after the last vCPU, and after a failure too.
+	 */
+	int (*system_create)(struct x86_system *sys, struct lm_err *err);
+	void (*system_destroy)(struct x86_system *sys);
 	/* Allocates what the engine keeps for a vCPU (c->engine). */
 	int (*vcpu_create)(struct x86_cpu *c, struct lm_err *err);
 	void (*vcpu_destroy)(struct x86_cpu *c);
@@ -43,6 +52,8 @@ struct engine_ops {
 	/* Makes c->s complete and current; adopts a c->s written from outside. vCPU not running. */
 	void (*state_save)(struct x86_cpu *c);
 	void (*state_load)(struct x86_cpu *c);
+	/* Behind EXIT_FAILED: one line. NULL where run() never fails. */
+	const char *(*failure)(const struct x86_cpu *c);
 	/* The engine's own counters of a vCPU, as "vcpuN.name value" lines; may be NULL. */
 	void (*print_stats)(const struct x86_cpu *c, FILE *out);
 };

@@ -84,6 +84,14 @@ static void on_triple_fault(void *opaque)
 	end_with(opaque, END_TRIPLE_FAULT, 0);
 }
 
+static void on_engine_failure(void *opaque, const char *why)
+{
+	struct machine *m = opaque;
+
+	lm_err_set(&m->failure, -EIO, "engine %s: %s", m->config.engine->name, why);
+	end_with(m, END_ENGINE, 0);
+}
+
 static void on_timeout(void *opaque)
 {
 	end_with(opaque, END_TIMEOUT, 0);
@@ -218,6 +226,22 @@ static void system_init(struct machine *m)
 		m->sys.model.physical_bits = FIRMWARE_PHYSICAL_BITS;
 }
 
+static int create_system(struct machine *m, struct lm_err *err)
+{
+	const struct engine_ops *engine = m->config.engine;
+	int rc;
+
+	if (!engine->exact && (m->config.deterministic || m->config.trace))
+		return lm_err_set(err, -ENOTSUP, "engine %s neither counts nor traces instructions; "
+				  "use --engine jit or interp", engine->name);
+	if (!engine->system_create)
+		return 0;
+	m->system_ready = true;
+	rc = engine->system_create(&m->sys, err);
+	m->sys.tsc_hz = m->sys.model.tsc_hz;
+	return rc;
+}
+
 static int boot(struct machine *m, struct lm_err *err)
 {
 	struct boot_config config = {
@@ -265,8 +289,12 @@ static int build(struct machine *m, struct lm_err *err)
 	rc = networks_open(&m->networks, m->config.net, m->config.net_count, err);
 	if (rc < 0)
 		return rc;
+	rc = create_system(m, err);
+	if (rc < 0)
+		return rc;
 	m->vcpus_ready = true;
 	m->vcpus.shutdown = on_triple_fault;
+	m->vcpus.failed = on_engine_failure;
 	m->vcpus.opaque = m;
 	rc = vcpus_init(&m->vcpus, m->config.engine, &m->sys, m->config.cpus, err);
 	if (rc < 0)
@@ -375,6 +403,8 @@ int machine_run(struct machine *m, struct machine_result *result, struct lm_err 
 	drain_output(m, result);
 	if (rc < 0)
 		return rc;
+	if (m->end == END_ENGINE)
+		return lm_err_set(err, m->failure.code, "%s", m->failure.text);
 	result->end = (enum machine_end)m->end;
 	result->status = m->status;
 	return 0;
@@ -387,6 +417,8 @@ void machine_destroy(struct machine *m)
 	networks_stop(&m->networks);
 	if (m->vcpus_ready)
 		vcpus_fini(&m->vcpus);
+	if (m->system_ready)
+		m->config.engine->system_destroy(&m->sys);
 	if (m->loop_ready)
 		loop_lock(&m->loop);
 	if (m->pc_ready) {

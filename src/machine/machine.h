@@ -70,6 +70,7 @@ enum machine_end {
 	END_DEBUG_EXIT,   /* port 0xf4: status in `status` */
 	END_COMMAND,      /* the command ended: its exit status in `status` */
 	END_DIFFERENCE,   /* lockstep: the engines disagree */
+	END_ENGINE,       /* the engine gave up: never in a result, machine_run fails */
 	END_LOST_COMMAND, /* the machine ended before the command's status arrived */
 };
 

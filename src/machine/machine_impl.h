@@ -36,7 +36,8 @@ struct machine {
 	bool paused; /* and stays so */
 	struct machine_task *tasks; /* in order of arrival; under the device lock */
 	int64_t created_ns;         /* CLOCK_BOOTTIME */
-	bool loop_ready, vcpus_ready, pc_ready;
+	struct lm_err failure;      /* of the engine, before END_ENGINE is set */
+	bool loop_ready, system_ready, vcpus_ready, pc_ready;
 };
 
 /* The thread of machine_run, without the device lock. */

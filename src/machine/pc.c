@@ -89,6 +89,14 @@ static void message(void *opaque, uint64_t address, uint32_t data)
 	lapic_message(pc->sys, address, data);
 }
 
+static void route(void *opaque, unsigned pin, uint64_t address, uint32_t data)
+{
+	struct pc *pc = opaque;
+
+	if (pc->sys->irqchip)
+		pc->sys->irqchip->route(pc->sys, pin, address, data);
+}
+
 /* The PIC's INTR goes to LINT0 of the boot vCPU. */
 static void intr_line(void *opaque, unsigned number, bool level)
 {
@@ -156,7 +164,7 @@ static void on_debug_exit(void *opaque, uint32_t status)
 static int add_interrupt_controllers(struct pc *pc, struct lm_err *err)
 {
 	struct irq_line intr = { intr_line, pc, 0 };
-	struct msi_sink sink = { message, pc };
+	struct msi_sink sink = { message, pc, route };
 	int rc = pic_init(&pc->pic, &pc->port, intr, err);
 
 	return rc < 0 ? rc : ioapic_init(&pc->ioapic, &pc->mmio, sink, err);

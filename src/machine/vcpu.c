@@ -109,6 +109,15 @@ static void idle(struct vcpu *v)
 		sleep_until_event(v);
 }
 
+static void fail(struct vcpu *v)
+{
+	struct vcpu_group *g = v->group;
+
+	pthread_mutex_lock(&g->lock);
+	g->failed(g->opaque, g->engine->failure(v->cpu));
+	pthread_mutex_unlock(&g->lock);
+}
+
 static void *vcpu_thread(void *opaque)
 {
 	struct vcpu *v = opaque;
@@ -125,6 +134,10 @@ static void *vcpu_thread(void *opaque)
 			break;
 		case EXIT_SHUTDOWN:
 			g->shutdown(g->opaque);
+			park_here(g);
+			break;
+		case EXIT_FAILED:
+			fail(v);
 			park_here(g);
 			break;
 		case EXIT_KICKED:

@@ -33,6 +33,8 @@ struct vcpu_group {
 	bool park, quit; /* atomic: what vCPUs are asked */
 	/* A vCPU met a triple fault. Called on its thread, no locks held. */
 	void (*shutdown)(void *opaque);
+	/* The engine cannot go on. One thread at a time. */
+	void (*failed)(void *opaque, const char *why);
 	void *opaque;
 };
 

@@ -133,9 +133,8 @@ for n in 0 -1 1s ''; do
 done
 refuses 'engine xyzzy: no such engine' run --engine xyzzy
 refuses 'lockstep xyzzy: no such engine' run --lockstep xyzzy
-refuses '\-\-engine kvm: this version does not have it' run --kernel "$dir/file" --engine kvm
 refuses '\-\-engine jit: cannot be used: ' run --kernel "$dir/file" --engine jit --cpus 64
-refuses '\-\-lockstep kvm: this version does not have it' \
+refuses 'lockstep kvm: cannot be used: \|engine kvm neither counts nor traces' \
 	run --kernel "$dir/file" --lockstep kvm
 refuses 'net xyzzy: the choices are none, user, tap=NAME and socket=PATH' run --net xyzzy
 refuses 'mac=: an address looks like' run --net user,mac=1:2
@@ -150,6 +149,22 @@ refuses 'it is written as' run --publish 80
 refuses 'publishes ports of --net user only' run --net tap=x -p 80:80
 refuses 'deterministic has no network' run --deterministic --net user
 refuses 'unknown option -q' run -q
+# /dev/kvm that others may not open, and none at all
+cp "$lamina" "$dir/lamina"
+chmod 755 "$dir"
+if [ "$(id -u)" = 0 ] && [ -e /dev/kvm ] && [ "$(stat -c %a /dev/kvm)" = 600 ]; then
+	setpriv --reuid 65534 --clear-groups "$dir/lamina" run --kernel "$dir/lamina" --engine kvm 2>"$dir/err"
+	holds "unreadable /dev/kvm" grep -q 'cannot open /dev/kvm (is this user in group kvm?)' "$dir/err"
+else
+	echo 'not tried: /dev/kvm that cannot be opened (needs root and one with mode 600)'
+fi
+if unshare -m true 2>/dev/null; then
+	unshare -m sh -c "mount -t tmpfs none /dev && exec $dir/lamina run --kernel $dir/file --engine kvm" \
+		2>"$dir/err"
+	holds 'no /dev/kvm' grep -q 'this host has no /dev/kvm' "$dir/err"
+else
+	echo 'not tried: no /dev/kvm (needs a mount namespace)'
+fi
 for name in '' .x 'a b' a/b "$(printf 'a\nb')" "$(printf '%065d' 0)"; do
 	refuses 'a name has' run --name "$name"
 done

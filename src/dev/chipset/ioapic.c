@@ -46,17 +46,31 @@ static bool is_level(uint64_t entry)
 	return entry & RTE_LEVEL && mode_of(entry) <= MODE_LOWEST;
 }
 
+static uint64_t address_of(uint64_t entry)
+{
+	return MSI_ADDRESS | bits_get(entry, 56, 8) << 12 | bits_get(entry, 49, 7) << 5 |
+	       (entry & RTE_LOGICAL ? MSI_LOGICAL : 0);
+}
+
+static uint32_t data_of(uint64_t entry)
+{
+	return (uint32_t)(entry & RTE_VECTOR) | mode_of(entry) << 8 |
+	       (is_level(entry) ? MSI_LEVEL | MSI_ASSERT : 0);
+}
+
 static void send(struct ioapic *io, uint64_t entry)
 {
-	uint64_t address = MSI_ADDRESS | bits_get(entry, 56, 8) << 12 | bits_get(entry, 49, 7) << 5;
-	uint32_t data = (uint32_t)(entry & RTE_VECTOR) | mode_of(entry) << 8;
-
-	if (entry & RTE_LOGICAL)
-		address |= MSI_LOGICAL;
-	if (is_level(entry))
-		data |= MSI_LEVEL | MSI_ASSERT;
 	if (io->sink.send)
-		io->sink.send(io->sink.opaque, address, data);
+		io->sink.send(io->sink.opaque, address_of(entry), data_of(entry));
+}
+
+static void tell_route(struct ioapic *io, unsigned pin)
+{
+	uint64_t entry = io->entry[pin];
+
+	if (io->sink.route)
+		io->sink.route(io->sink.opaque, pin, address_of(entry),
+			       is_level(entry) ? data_of(entry) : 0);
 }
 
 /* A level-triggered pin interrupts while its line is up and no EOI is awaited. */
@@ -117,6 +131,7 @@ static void write_entry(struct ioapic *io, unsigned pin, bool high, uint32_t val
 	if (!is_level(now)) /* which is how drivers clear a stuck Remote IRR */
 		now &= ~RTE_REMOTE_IRR;
 	*e = now;
+	tell_route(io, pin);
 	deliver_level(io, pin);
 }
 
@@ -178,8 +193,10 @@ static const struct bus_ops mmio_ops = {mmio_read, mmio_write, 4};
 
 void ioapic_reset(struct ioapic *io)
 {
-	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
 		io->entry[pin] = RTE_MASKED;
+		tell_route(io, pin);
+	}
 	io->id = 0;
 	io->select = 0;
 }

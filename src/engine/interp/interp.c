@@ -356,6 +356,7 @@ const struct engine_ops interp_engine = {
 	.name = "interp",
 	.summary = "interpreter: the precise reference, on any host",
 	.cpus_max = X86_MAX_CPUS,
+	.exact = true,
 	.probe = interp_probe,
 	.vcpu_create = interp_vcpu_create,
 	.vcpu_destroy = interp_vcpu_destroy,

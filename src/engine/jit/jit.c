@@ -686,6 +686,7 @@ const struct engine_ops jit_engine = {
 	.name = "jit",
 	.summary = "translator: x86-64 to x86-64, at a fraction of the interpreter's cost",
 	.cpus_max = 40, /* each takes 3 TiB of 128 at the least */
+	.exact = true,
 	.probe = jit_probe,
 	.vcpu_create = jit_vcpu_create,
 	.vcpu_destroy = jit_vcpu_destroy,

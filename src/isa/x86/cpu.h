@@ -49,6 +49,7 @@ struct x86_fault {
 };
 
 struct x86_trace;
+struct x86_system;
 
 struct x86_counters {
 	uint64_t instructions, exceptions, interrupts, tlb_misses, decodes, io_exits, mmio_exits, hlts,
@@ -60,6 +61,17 @@ struct x86_listing {
 	FILE *blocks;    /* listings of the blocks with the instruction at ... */
 	uint64_t block;  /* ... this guest-virtual address */
 	FILE *perf_map;  /* in the format of perf's /tmp/perf-PID.map */
+};
+
+/*
+ * Of an engine that keeps the local APICs itself. s.lapic is current only while saved then; messages
+ * go to the engine, and it is told the message of each IOAPIC pin whose EOI it must report.
+ */
+struct x86_irqchip {
+	/* An MSI or IOAPIC message. Any thread. */
+	void (*message)(struct x86_system *sys, uint64_t address, uint32_t data);
+	/* The pin, level-triggered, sends this from now on; data 0: it is none. Under the device lock. */
+	void (*route)(struct x86_system *sys, unsigned pin, uint64_t address, uint32_t data);
 };
 
 /* What all vCPUs of one machine share. Filled by the machine before the first run. */
@@ -74,6 +86,8 @@ struct x86_system {
 	const struct x86_trace *trace;       /* NULL: off */
 	struct x86_listing listing;
 	pthread_mutex_t split_lock;          /* for locked accesses no host atomic can do */
+	void *engine;                        /* the engine's own, for all vCPUs */
+	const struct x86_irqchip *irqchip;   /* the engine's; NULL: lapic.c is the local APIC */
 	/* The PIC: returns the vector for an ExtINT acknowledge. Takes the device lock itself. */
 	int (*pic_ack)(void *opaque);
 	/* EOI of a level-triggered vector, for the IOAPIC. Takes the device lock itself. */

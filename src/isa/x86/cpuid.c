@@ -33,7 +33,7 @@ struct feature_bit {
 
 static const struct feature_bit feature_bits[] = {
 	{ 1, 0, EDX, 0, ALWAYS },  /* FPU */
-	{ 1, 0, EDX, 1, ALWAYS },  /* VME */
+	{ 1, 0, EDX, 1, F_VME },   /* not on every AMD Zen */
 	{ 1, 0, EDX, 2, ALWAYS },  /* DE */
 	{ 1, 0, EDX, 3, ALWAYS },  /* PSE */
 	{ 1, 0, EDX, 4, ALWAYS },  /* TSC */
@@ -93,15 +93,15 @@ static const struct feature_bit feature_bits[] = {
 	{ 7, 0, ECX, 2, F_UMIP },
 	{ 7, 0, ECX, 22, F_RDPID },
 	{ 7, 0, EDX, 4, F_FSRM },
-	{ 7, 0, EDX, 26, ALWAYS }, /* IA32_SPEC_CTRL.IBRS, IA32_PRED_CMD */
-	{ 7, 0, EDX, 27, ALWAYS }, /* STIBP */
-	{ 7, 0, EDX, 28, ALWAYS }, /* IA32_FLUSH_CMD */
+	{ 7, 0, EDX, 26, F_SPEC_CTRL }, /* IA32_SPEC_CTRL.IBRS, IA32_PRED_CMD */
+	{ 7, 0, EDX, 27, F_STIBP },
+	{ 7, 0, EDX, 28, F_FLUSH_CMD },
 	{ 7, 0, EDX, 29, ALWAYS }, /* IA32_ARCH_CAPABILITIES */
-	{ 7, 0, EDX, 31, ALWAYS }, /* SSBD */
+	{ 7, 0, EDX, 31, F_SSBD },
 
 	/* Kernels that distrust BHI_NO then set a control bit instead of running a loop per call. */
-	{ 7, 2, EDX, 4, ALWAYS }, /* BHI_CTRL: IA32_SPEC_CTRL.BHI_DIS_S */
-	{ 7, 2, EDX, 5, ALWAYS }, /* MCDT_NO */
+	{ 7, 2, EDX, 4, F_BHI_CTRL }, /* BHI_CTRL: IA32_SPEC_CTRL.BHI_DIS_S */
+	{ 7, 2, EDX, 5, F_MCDT_NO },
 
 	{ 0xd, 1, EAX, 0, F_XSAVEOPT },
 	{ 0xd, 1, EAX, 1, F_XSAVEC },
@@ -130,6 +130,54 @@ static struct cpuid_regs features_of(const struct x86_model *m, uint32_t leaf, u
 			r[f->reg] |= 1u << f->bit;
 	}
 	return (struct cpuid_regs){ r[EAX], r[EBX], r[ECX], r[EDX] };
+}
+
+/* ---- Models for hosts that execute the guest themselves ---- */
+
+static uint32_t register_of(const struct cpuid_regs *r, enum cpuid_register which)
+{
+	const uint32_t regs[4] = { r->eax, r->ebx, r->ecx, r->edx };
+
+	return regs[which];
+}
+
+/* Vectors beyond SSE need XSAVE, and all that is encoded with VEX needs AVX. */
+static void drop_dependents(struct x86_model *m)
+{
+	const uint64_t vex = LM_BIT(F_AVX2) | LM_BIT(F_FMA) | LM_BIT(F_F16C);
+
+	if (!model_has(m, F_XSAVE))
+		m->features &= ~(LM_BIT(F_AVX) | LM_BIT(F_XSAVEOPT) | LM_BIT(F_XSAVEC) |
+				 LM_BIT(F_XGETBV1) | LM_BIT(F_XSAVES));
+	if (!model_has(m, F_AVX))
+		m->features &= ~vex;
+}
+
+/* What the processor must do itself: not MTRR, MCE and MCA, which are registers, and self-snoop. */
+#define NEEDED_OF_LEAF_1_EDX 0x010ba97du
+
+bool model_limit(struct x86_model *m, const struct model_host *host, uint64_t anyway,
+		 unsigned *missing)
+{
+	uint32_t bits = host->cpuid(host->opaque, 0x80000008, 0).eax & 0xff;
+
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(feature_bits); k++) {
+		const struct feature_bit *f = &feature_bits[k];
+		struct cpuid_regs r = host->cpuid(host->opaque, f->leaf, f->subleaf);
+
+		if (register_of(&r, f->reg) >> f->bit & 1)
+			continue;
+		if (f->feature != ALWAYS && !(anyway >> f->feature & 1)) {
+			m->features &= ~LM_BIT(f->feature);
+		} else if (f->leaf == 1 && f->reg == EDX && NEEDED_OF_LEAF_1_EDX >> f->bit & 1) {
+			*missing = f->bit;
+			return false;
+		}
+	}
+	drop_dependents(m);
+	if (bits && bits < m->physical_bits)
+		m->physical_bits = (uint8_t)bits;
+	return true;
 }
 
 /* ---- Basic leaves ---- */
@@ -334,7 +382,8 @@ static struct cpuid_regs hypervisor_leaf(const struct x86_model *m, uint32_t lea
 		return (struct cpuid_regs){
 			.eax = KVM_FEATURE_CLOCKSOURCE | KVM_FEATURE_CLOCKSOURCE2 |
 			       KVM_FEATURE_CLOCKSOURCE_STABLE | KVM_FEATURE_NOP_IO_DELAY |
-			       KVM_FEATURE_PV_UNHALT | KVM_FEATURE_PV_SEND_IPI,
+			       (model_has(m, F_PV_UNHALT) ? KVM_FEATURE_PV_UNHALT : 0) |
+			       (model_has(m, F_PV_SEND_IPI) ? KVM_FEATURE_PV_SEND_IPI : 0),
 		};
 	case KVM_CPUID_TIMING:
 		return (struct cpuid_regs){ (uint32_t)(m->tsc_hz / KHZ),

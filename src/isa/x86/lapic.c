@@ -258,6 +258,10 @@ static void timer_program(struct x86_cpu *c)
 	int64_t now = clock_now(&c->sys->loop->clock);
 	int64_t elapsed = now - l->timer_start_ns;
 
+	if (c->sys->irqchip) {
+		timer_cancel(&c->lapic.timer);
+		return;
+	}
 	if (timer_mode(l) == TIMER_TSC_DEADLINE) {
 		if (c->s.tsc_deadline)
 			timer_arm(&c->lapic.timer,

@@ -109,7 +109,10 @@ void lapic_message(struct x86_system *sys, uint64_t address, uint32_t data)
 		.level = data & MSI_LEVEL,
 	};
 
-	route(sys, &m);
+	if (sys->irqchip)
+		sys->irqchip->message(sys, address, data);
+	else
+		route(sys, &m);
 }
 
 void lapic_send(struct x86_cpu *c, uint64_t icr)

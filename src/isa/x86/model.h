@@ -15,7 +15,8 @@ enum x86_feature {
 	F_LZCNT, F_CX16, F_XSAVE, F_XSAVEOPT, F_XSAVEC, F_XGETBV1, F_XSAVES, F_FSGSBASE, F_SMEP,
 	F_SMAP, F_PCID, F_INVPCID, F_X2APIC, F_TSC_DEADLINE, F_RDTSCP, F_RDPID, F_CLFLUSHOPT,
 	F_CLWB, F_ERMS, F_FSRM, F_NX, F_PDPE1GB, F_SYSCALL, F_LM, F_LAHF_LM, F_UMIP, F_PREFETCHW,
-	F_KVM, F_COUNT,
+	F_SPEC_CTRL, F_STIBP, F_FLUSH_CMD, F_SSBD, F_BHI_CTRL, F_MCDT_NO, F_VME, F_KVM, F_PV_UNHALT,
+	F_PV_SEND_IPI, F_COUNT,
 };
 
 struct x86_model {
@@ -24,6 +25,7 @@ struct x86_model {
 	uint8_t physical_bits;    /* MAXPHYADDR */
 	uint64_t tsc_hz;
 	unsigned cpu_count;
+	uint64_t arch_capabilities; /* IA32_ARCH_CAPABILITIES: which flaws the executing CPU lacks */
 };
 
 static inline bool model_has(const struct x86_model *m, enum x86_feature f)
@@ -37,8 +39,20 @@ struct cpuid_regs {
 
 struct x86_cpu;
 
+/* What an engine's host offers, in the layout of CPUID; other values of a leaf count as 0. */
+struct model_host {
+	struct cpuid_regs (*cpuid)(const void *opaque, uint32_t leaf, uint32_t subleaf);
+	const void *opaque;
+};
+
 /* Everything lamina can emulate. */
 void model_default(struct x86_model *m, unsigned cpu_count, uint64_t tsc_hz);
+/*
+ * Takes away the features that the host has not, except those in `anyway`, and address bits above its
+ * own. False when it lacks what every model has; *missing is then that bit of leaf 1's EDX.
+ */
+bool model_limit(struct x86_model *m, const struct model_host *host, uint64_t anyway,
+		 unsigned *missing);
 
 /* CPUID as this vCPU sees it now (APIC ID, OSXSAVE and XCR0-dependent sizes are live). */
 struct cpuid_regs x86_cpuid(const struct x86_cpu *c, uint32_t leaf, uint32_t subleaf);

@@ -13,28 +13,6 @@
 #define ALL_BITS   (~UINT64_C(0))
 #define MAX_LOGGED 16 /* unknown registers named in the log, per machine */
 
-/* IA32_ARCH_CAPABILITIES (SDM vol. 4 table 2-2). An interpreter speculates on nothing. */
-#define ARCH_CAP_RDCL_NO       LM_BIT(0)
-#define ARCH_CAP_IBRS_ALL      LM_BIT(1)
-#define ARCH_CAP_SKIP_L1DFL    LM_BIT(3)
-#define ARCH_CAP_SSB_NO        LM_BIT(4)
-#define ARCH_CAP_MDS_NO        LM_BIT(5)
-#define ARCH_CAP_PSCHANGE_NO   LM_BIT(6)
-#define ARCH_CAP_TAA_NO        LM_BIT(8)
-#define ARCH_CAP_SBDR_SSDP_NO  LM_BIT(13)
-#define ARCH_CAP_FBSDP_NO      LM_BIT(14)
-#define ARCH_CAP_PSDP_NO       LM_BIT(15)
-#define ARCH_CAP_BHI_NO        LM_BIT(20)
-#define ARCH_CAP_PBRSB_NO      LM_BIT(24)
-#define ARCH_CAP_GDS_NO        LM_BIT(26)
-#define ARCH_CAP_RFDS_NO       LM_BIT(27)
-#define ARCH_CAP_ITS_NO        LM_BIT(62)
-#define ARCH_CAPABILITIES                                                                          \
-	(ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_SKIP_L1DFL | ARCH_CAP_SSB_NO |            \
-	 ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_NO | ARCH_CAP_TAA_NO | ARCH_CAP_SBDR_SSDP_NO |        \
-	 ARCH_CAP_FBSDP_NO | ARCH_CAP_PSDP_NO | ARCH_CAP_BHI_NO | ARCH_CAP_PBRSB_NO |              \
-	 ARCH_CAP_GDS_NO | ARCH_CAP_RFDS_NO | ARCH_CAP_ITS_NO)
-
 #define SPEC_CTRL_BITS     UINT64_C(0x407) /* IBRS, STIBP, SSBD, BHI_DIS_S */
 #define FEATURE_CONTROL_LOCK UINT64_C(1)  /* locked, VMX off */
 #define MISC_ENABLE_RESET  UINT64_C(0x1801) /* fast strings; BTS and PEBS unavailable */
@@ -81,7 +59,7 @@ static bool ignore_write(struct x86_cpu *c, uint32_t index, uint64_t value)
 
 static bool read_arch_capabilities(struct x86_cpu *c, uint32_t index, uint64_t *value)
 {
-	*value = ARCH_CAPABILITIES;
+	*value = c->sys->model.arch_capabilities;
 	return true;
 }
 

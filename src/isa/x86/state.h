@@ -44,6 +44,7 @@ struct x86_segment {
 #define SEG_DPL_SHIFT  5
 #define SEG_DPL(attr)  (((attr) >> SEG_DPL_SHIFT) & 3)
 #define SEG_P          0x0080
+#define SEG_AVL        0x0100
 #define SEG_L          0x0200
 #define SEG_DB         0x0400
 #define SEG_G          0x0800

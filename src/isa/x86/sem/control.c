@@ -93,9 +93,10 @@ static bool write_cr3(struct x86_cpu *c, uint64_t value)
 
 uint64_t control_cr4_allowed(const struct x86_model *m)
 {
-	uint64_t allowed = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE |
-			   CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+	uint64_t allowed = CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
+			   CR4_OSFXSR | CR4_OSXMMEXCPT;
 
+	allowed |= model_has(m, F_VME) ? CR4_VME | CR4_PVI : 0;
 	allowed |= model_has(m, F_UMIP) ? CR4_UMIP : 0;
 	allowed |= model_has(m, F_FSGSBASE) ? CR4_FSGSBASE : 0;
 	allowed |= model_has(m, F_PCID) ? CR4_PCIDE : 0;

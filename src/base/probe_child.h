@@ -2,8 +2,8 @@
  * Trying out what the host may forbid: in a child with a time limit, since a sandbox may answer a
  * system call with death, and a driver may never answer.
  */
-#ifndef LM_CMD_PROBE_CHILD_H
-#define LM_CMD_PROBE_CHILD_H
+#ifndef LM_BASE_PROBE_CHILD_H
+#define LM_BASE_PROBE_CHILD_H
 
 enum probe_outcome {
 	PROBE_ANSWERED, /* value holds what the probe returned */

@@ -1,4 +1,4 @@
-#include "cmd/probe_child.h"
+#include "base/probe_child.h"
 
 #include <errno.h>
 #include <poll.h>

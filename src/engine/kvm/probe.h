@@ -1,6 +1,6 @@
 /* Whether /dev/kvm is there, works, and is worth using. */
-#ifndef LM_CMD_KVM_PROBE_H
-#define LM_CMD_KVM_PROBE_H
+#ifndef LM_ENGINE_KVM_PROBE_H
+#define LM_ENGINE_KVM_PROBE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,7 +14,10 @@ struct kvm_probe {
 	char problem[96];     /* why it is not usable */
 };
 
-/* Takes at most about a second, whatever the driver does. Not while other threads run. */
-void kvm_probe_host(struct kvm_probe *out);
+/*
+ * Looks once and remembers. Takes some milliseconds, at most about a second, whatever the driver
+ * does. Not while other threads run.
+ */
+const struct kvm_probe *kvm_probe_host(void);
 
 #endif

@@ -1,0 +1,95 @@
+/*
+ * The guest's TSC under KVM: the host's, scaled and moved by the processor.
+ *
+ * In canonical state the guest's TSC is the machine's clock, scaled, plus s.tsc_offset. vCPUs that
+ * have the same s.tsc_offset have the same offset in the kernel as well, to the last bit: a guest
+ * that finds its TSCs apart gives up on them.
+ */
+#include <errno.h>
+
+#include "engine/kvm/kvm.h"
+#include "isa/x86/kvm_pv.h"
+
+#define MSR_TSC 0x10u
+
+/* Newer than the headers of Debian 11. */
+#ifndef KVM_VCPU_TSC_CTRL
+#define KVM_VCPU_TSC_CTRL   0
+#define KVM_VCPU_TSC_OFFSET 0
+#endif
+
+static int access_offset(const struct kvm_vcpu *v, unsigned long request, uint64_t *offset)
+{
+	struct kvm_device_attr attr = {
+		.group = KVM_VCPU_TSC_CTRL,
+		.attr = KVM_VCPU_TSC_OFFSET,
+		.addr = (uintptr_t)offset,
+	};
+
+	return ioctl(v->fd, request, &attr) ? -errno : 0;
+}
+
+static const struct kvm_vcpu *first_vcpu(const struct kvm_vcpu *v)
+{
+	return kvm_of(v->c->sys->cpu[0]);
+}
+
+/* As the first vCPU's, which was loaded before, and as far from it as the state says. */
+static int follow_first(const struct kvm_vcpu *v)
+{
+	const struct kvm_vcpu *first = first_vcpu(v);
+	uint64_t offset;
+	int rc = access_offset(first, KVM_GET_DEVICE_ATTR, &offset);
+
+	if (rc < 0)
+		return rc;
+	offset += v->c->s.tsc_offset - first->c->s.tsc_offset;
+	return access_offset(v, KVM_SET_DEVICE_ATTR, &offset);
+}
+
+int kvm_tsc_load(struct kvm_vcpu *v)
+{
+	v->tsc_offset = v->c->s.tsc_offset;
+	__atomic_store_n(&v->vm->drift_known, false, __ATOMIC_RELAXED);
+	if (v->vm->tsc_offset_attr && v != first_vcpu(v))
+		return follow_first(v);
+	/* Without offsets the kernel itself takes values that fit into the last second for equal. */
+	return kvm_msr_set(v, MSR_TSC, x86_tsc(v->c)) ? 0 : -EIO;
+}
+
+int kvm_tsc_save(struct kvm_vcpu *v)
+{
+	struct kvm_vm *vm = v->vm;
+	uint64_t now;
+
+	if (!__atomic_load_n(&vm->drift_known, __ATOMIC_RELAXED)) {
+		if (!kvm_msr_get(v, MSR_TSC, &now))
+			return -EIO;
+		v->c->s.tsc_offset = v->tsc_offset;
+		vm->drift = now - x86_tsc(v->c);
+		__atomic_store_n(&vm->drift_known, true, __ATOMIC_RELAXED);
+	}
+	v->c->s.tsc_offset = v->tsc_offset + vm->drift;
+	return 0;
+}
+
+bool kvm_tsc_move(struct kvm_vcpu *v, uint64_t delta)
+{
+	struct x86_state *s = &v->c->s;
+	uint64_t now;
+	int rc;
+
+	if (v->vm->tsc_offset_attr) {
+		rc = access_offset(v, KVM_GET_DEVICE_ATTR, &now);
+		now += delta;
+		if (rc || access_offset(v, KVM_SET_DEVICE_ATTR, &now))
+			return false;
+	} else if (!kvm_msr_get(v, MSR_TSC, &now) || !kvm_msr_set(v, MSR_TSC, now + delta)) {
+		return false;
+	}
+	v->tsc_offset += delta;
+	s->tsc_offset += delta;
+	s->tsc_adjust += delta;
+	kvm_clock_refresh(v->c);
+	return true;
+}
