@@ -29,27 +29,27 @@ struct kernel_msr {
 	uint8_t feature; /* enum x86_feature without which it does not exist, or ANY */
 };
 
-#define FIELD(i, f, feature) { i, offsetof(struct x86_state, f), feature }
+#define KEPT(i, f, feature) { i, offsetof(struct x86_state, f), feature }
 
 static const struct kernel_msr kernel_msrs[] = {
 	{ 0x01b, NO_FIELD, ANY }, /* IA32_APIC_BASE: with the segment registers */
-	FIELD(0x048, spec_ctrl, F_SPEC_CTRL),
+	KEPT(0x048, spec_ctrl, F_SPEC_CTRL),
 	{ 0x049, NO_FIELD, F_SPEC_CTRL }, /* IA32_PRED_CMD */
 	{ 0x10b, NO_FIELD, F_FLUSH_CMD },
-	FIELD(0x174, sysenter_cs, ANY),
-	FIELD(0x175, sysenter_esp, ANY),
-	FIELD(0x176, sysenter_eip, ANY),
-	FIELD(0x277, pat, ANY),
+	KEPT(0x174, sysenter_cs, ANY),
+	KEPT(0x175, sysenter_esp, ANY),
+	KEPT(0x176, sysenter_eip, ANY),
+	KEPT(0x277, pat, ANY),
 	{ MSR_TSC_DEADLINE, NO_FIELD, F_TSC_DEADLINE }, /* with the local APIC */
 	{ 0xc0000080, NO_FIELD, ANY },                  /* EFER: with the segment registers */
-	FIELD(0xc0000081, star, ANY),
-	FIELD(0xc0000082, lstar, ANY),
-	FIELD(0xc0000083, cstar, ANY),
-	FIELD(0xc0000084, fmask, ANY),
+	KEPT(0xc0000081, star, ANY),
+	KEPT(0xc0000082, lstar, ANY),
+	KEPT(0xc0000083, cstar, ANY),
+	KEPT(0xc0000084, fmask, ANY),
 	{ 0xc0000100, NO_FIELD, ANY }, /* FS and GS: segment registers */
 	{ 0xc0000101, NO_FIELD, ANY },
-	FIELD(0xc0000102, kernel_gs_base, ANY),
-	FIELD(0xc0000103, tsc_aux, F_RDTSCP),
+	KEPT(0xc0000102, kernel_gs_base, ANY),
+	KEPT(0xc0000103, tsc_aux, F_RDTSCP),
 };
 
 static bool exists(const struct x86_model *m, const struct kernel_msr *r)
