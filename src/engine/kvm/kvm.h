@@ -34,12 +34,9 @@ struct kvm_vm {
 	int run_bytes;           /* of struct kvm_run and what follows it */
 	struct kvm_cpuid2 *host; /* what this KVM can give guests */
 	bool tsc_offset_attr;    /* KVM_VCPU_TSC_OFFSET exists */
-	/*
-	 * The guest's TSC follows the host's, and the machine's clock is the host's monotonic clock,
-	 * which time servers slew. Found once a stop, so that all vCPUs are corrected alike.
-	 */
-	bool drift_known;        /* atomic */
-	uint64_t drift;          /* what the guest's TSC is ahead of x86_tsc */
+	pthread_mutex_t lock;    /* of the two below */
+	uint64_t drift;          /* how far the guest's TSC was ahead of x86_tsc when vCPUs left last */
+	int64_t clock_base_ns;   /* the machine's clock's, for which the TSC is set */
 	struct kvm_route route[KVM_IOAPIC_PINS]; /* under the device lock */
 };
 
@@ -97,9 +94,14 @@ bool kvm_msr_serve_write(struct kvm_vcpu *v, uint32_t index, uint64_t value);
 
 /* ---- time.c ---- */
 
-/* s.tsc_offset becomes what the guest sees now; the guest sees x86_tsc from now on. 0 or -errno. */
-int kvm_tsc_save(struct kvm_vcpu *v);
+/* The guest sees x86_tsc from now on; the first vCPU first. 0 or -errno. */
 int kvm_tsc_load(struct kvm_vcpu *v);
+/* s.tsc_offset becomes what the guest saw when vCPUs left. */
+void kvm_tsc_save(struct kvm_vcpu *v);
+/* The vCPU leaves run() because it was asked to. */
+void kvm_tsc_left(struct kvm_vcpu *v);
+/* It enters. 0 or -errno. */
+int kvm_tsc_entered(struct kvm_vcpu *v);
 /* The guest's TSC jumps by so much. */
 bool kvm_tsc_move(struct kvm_vcpu *v, uint64_t delta);
 

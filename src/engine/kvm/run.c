@@ -278,6 +278,7 @@ static bool must_leave(struct kvm_vcpu *v, enum exit_reason *why)
 	if (!(events & EV_KICK))
 		return false;
 	finish(v);
+	kvm_tsc_left(v);
 	x86_event_clear(c, EV_KICK);
 	*why = v->failure[0] ? EXIT_FAILED : EXIT_KICKED;
 	return true;
@@ -308,7 +309,8 @@ enum exit_reason kvm_run(struct x86_cpu *c, uint64_t max_insns)
 	enum exit_reason why;
 
 	prepare_thread();
-	__atomic_store_n(&v->vm->drift_known, false, __ATOMIC_RELAXED);
+	if (kvm_tsc_entered(v) < 0)
+		kvm_fail(v, "KVM did not take the TSC of vCPU %u", c->index);
 	__atomic_store_n(&v->tid, (int)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
 	why = run_until_exit(v);
 	__atomic_store_n(&v->tid, 0, __ATOMIC_SEQ_CST);

@@ -404,13 +404,12 @@ void kvm_state_save(struct x86_cpu *c)
 	if (!rc)
 		rc = save_registers(v, &e);
 	if (!rc)
-		rc = kvm_tsc_save(v);
-	if (!rc)
 		rc = kvm_lapic_save(v);
 	if (rc < 0)
 		kvm_fail(v, "KVM did not give the state of vCPU %u: %s", c->index, strerror(-rc));
 	else
 		finish_deliveries(v, &e);
+	kvm_tsc_save(v);
 }
 
 /* The local APIC's mode comes with the segment registers, its deadline needs the TSC. */

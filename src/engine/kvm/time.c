@@ -1,16 +1,21 @@
 /*
  * The guest's TSC under KVM: the host's, scaled and moved by the processor.
  *
- * In canonical state the guest's TSC is the machine's clock, scaled, plus s.tsc_offset. vCPUs that
- * have the same s.tsc_offset have the same offset in the kernel as well, to the last bit: a guest
- * that finds its TSCs apart gives up on them.
+ * In canonical state the guest's TSC is the machine's clock, scaled, plus s.tsc_offset. The two
+ * differ: the machine's clock is the host's monotonic one, which time servers slew, and it stops
+ * while the machine stands still. So what the guest's TSC is ahead is found when vCPUs leave
+ * (kvm_tsc_left), and it is set anew when they go on after the clock has stood (kvm_tsc_entered).
+ *
+ * vCPUs that have the same s.tsc_offset have the same offset in the kernel as well, to the last bit: a
+ * guest that finds its TSCs apart gives up on them.
  */
 #include <errno.h>
 
 #include "engine/kvm/kvm.h"
 #include "isa/x86/kvm_pv.h"
 
-#define MSR_TSC 0x10u
+#define MSR_TSC          0x10u
+#define MSR_TSC_DEADLINE 0x6e0u
 
 /* Newer than the headers of Debian 11. */
 #ifndef KVM_VCPU_TSC_CTRL
@@ -50,39 +55,73 @@ static int follow_first(const struct kvm_vcpu *v)
 int kvm_tsc_load(struct kvm_vcpu *v)
 {
 	v->tsc_offset = v->c->s.tsc_offset;
-	__atomic_store_n(&v->vm->drift_known, false, __ATOMIC_RELAXED);
+	v->vm->drift = 0;
+	v->vm->clock_base_ns = v->c->sys->loop->clock.base_ns;
 	if (v->vm->tsc_offset_attr && v != first_vcpu(v))
 		return follow_first(v);
 	/* Without offsets the kernel itself takes values that fit into the last second for equal. */
 	return kvm_msr_set(v, MSR_TSC, x86_tsc(v->c)) ? 0 : -EIO;
 }
 
-int kvm_tsc_save(struct kvm_vcpu *v)
+void kvm_tsc_save(struct kvm_vcpu *v)
+{
+	v->c->s.tsc_offset = v->tsc_offset + v->vm->drift;
+}
+
+void kvm_tsc_left(struct kvm_vcpu *v)
 {
 	struct kvm_vm *vm = v->vm;
 	uint64_t now;
 
-	if (!__atomic_load_n(&vm->drift_known, __ATOMIC_RELAXED)) {
-		if (!kvm_msr_get(v, MSR_TSC, &now))
-			return -EIO;
-		v->c->s.tsc_offset = v->tsc_offset;
+	pthread_mutex_lock(&vm->lock);
+	v->c->s.tsc_offset = v->tsc_offset;
+	if (kvm_msr_get(v, MSR_TSC, &now))
 		vm->drift = now - x86_tsc(v->c);
-		__atomic_store_n(&vm->drift_known, true, __ATOMIC_RELAXED);
-	}
-	v->c->s.tsc_offset = v->tsc_offset + vm->drift;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* The kernel's timer went on by itself: it is armed again for the moved TSC. */
+static int set_anew(struct kvm_vcpu *v)
+{
+	uint64_t deadline = 0;
+	int rc = kvm_tsc_load(v);
+
+	if (rc < 0)
+		return rc;
+	if (kvm_msr_get(v, MSR_TSC_DEADLINE, &deadline) && deadline &&
+	    !kvm_msr_set(v, MSR_TSC_DEADLINE, deadline))
+		return -EIO;
 	return 0;
+}
+
+/* The first vCPU to go on sets them all, before any of them runs: they were parked together. */
+int kvm_tsc_entered(struct kvm_vcpu *v)
+{
+	struct x86_system *sys = v->c->sys;
+	struct kvm_vm *vm = v->vm;
+	int rc = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	if (vm->clock_base_ns != sys->loop->clock.base_ns) {
+		for (unsigned k = 0; k < sys->cpu_count; k++)
+			kvm_tsc_save(kvm_of(sys->cpu[k]));
+		for (unsigned k = 0; !rc && k < sys->cpu_count; k++)
+			rc = set_anew(kvm_of(sys->cpu[k]));
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return rc;
 }
 
 bool kvm_tsc_move(struct kvm_vcpu *v, uint64_t delta)
 {
 	struct x86_state *s = &v->c->s;
 	uint64_t now;
-	int rc;
 
 	if (v->vm->tsc_offset_attr) {
-		rc = access_offset(v, KVM_GET_DEVICE_ATTR, &now);
+		if (access_offset(v, KVM_GET_DEVICE_ATTR, &now))
+			return false;
 		now += delta;
-		if (rc || access_offset(v, KVM_SET_DEVICE_ATTR, &now))
+		if (access_offset(v, KVM_SET_DEVICE_ATTR, &now))
 			return false;
 	} else if (!kvm_msr_get(v, MSR_TSC, &now) || !kvm_msr_set(v, MSR_TSC, now + delta)) {
 		return false;

@@ -214,6 +214,7 @@ int kvm_vm_create(struct x86_system *sys, struct lm_err *err)
 		return lm_err_set(err, -ENOMEM, "no memory for a VM");
 	vm->sys = sys;
 	vm->kvm = vm->fd = vm->first_vcpu = -1;
+	pthread_mutex_init(&vm->lock, NULL);
 	sys->engine = vm;
 	rc = build_vm(vm, err);
 	if (rc < 0)
@@ -239,6 +240,7 @@ void kvm_vm_destroy(struct x86_system *sys)
 	close_fd(vm->first_vcpu);
 	close_fd(vm->fd);
 	close_fd(vm->kvm);
+	pthread_mutex_destroy(&vm->lock);
 	free(vm->host);
 	free(vm);
 }
