@@ -243,6 +243,18 @@ static void describe(const struct x86_cpu *c, const struct walk_state *w, gva_t 
 	};
 }
 
+static void translate_unpaged(gva_t gva, struct page_walk *walk)
+{
+	*walk = (struct page_walk){
+		.gpa = GPA(gva.v & 0xffffffff),
+		.page_bytes = PAGE_SIZE,
+		.writable = true,
+		.user = true,
+		.executable = true,
+		.dirty = true,
+	};
+}
+
 bool mmu_walk(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set, bool probe,
 	      struct page_walk *walk, uint32_t *error)
 {
@@ -250,6 +262,10 @@ bool mmu_walk(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set
 	struct walk_state w;
 	struct visited v;
 
+	if (!(c->s.cr0 & CR0_PG)) {
+		translate_unpaged(gva, walk);
+		return true;
+	}
 	do {
 		enum walk_result r = walk_tables(c, &w, &v, gva);
 
@@ -327,18 +343,6 @@ static void fill(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned 
 		e->write_tag = TLB_NO_TAG;
 }
 
-static void translate_unpaged(gva_t gva, struct page_walk *walk)
-{
-	*walk = (struct page_walk){
-		.gpa = GPA(gva.v & 0xffffffff),
-		.page_bytes = PAGE_SIZE,
-		.writable = true,
-		.user = true,
-		.executable = true,
-		.dirty = true,
-	};
-}
-
 static bool hit(const struct tlb_entry *e, uint64_t tag, enum mem_access access)
 {
 	switch (access) {
@@ -364,9 +368,7 @@ uint8_t *mmu_translate(struct x86_cpu *c, gva_t gva, enum mem_access access, uns
 		*gpa = GPA(e->gpa | (gva.v & PAGE_MASK));
 		return (uint8_t *)(gva.v + e->addend);
 	}
-	if (!(c->s.cr0 & CR0_PG))
-		translate_unpaged(gva, &walk);
-	else if (!mmu_walk(c, gva, access, set, false, &walk, &error))
+	if (!mmu_walk(c, gva, access, set, false, &walk, &error))
 		x86_raise_pf(c, gva, error);
 	c->count.tlb_misses++;
 	*gpa = walk.gpa;
@@ -463,9 +465,7 @@ bool mmu_probe(struct x86_cpu *c, gva_t gva, gpa_t *gpa)
 	struct page_walk walk;
 	uint32_t error;
 
-	if (!(c->s.cr0 & CR0_PG))
-		translate_unpaged(gva, &walk);
-	else if (!mmu_walk(c, gva, ACCESS_READ, TLB_SUPERVISOR_AC, true, &walk, &error))
+	if (!mmu_walk(c, gva, ACCESS_READ, TLB_SUPERVISOR_AC, true, &walk, &error))
 		return false;
 	*gpa = walk.gpa;
 	return true;

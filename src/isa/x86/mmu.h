@@ -12,7 +12,7 @@ struct page_walk {
 };
 
 /*
- * Walks for an access, setting A and D bits atomically in guest memory. Returns true, or false
+ * Walks for an access (without paging: there is nothing to walk), setting A and D bits atomically in guest memory. Returns true, or false
  * with *error set to the #PF error code. `set` (TLB_USER ...) is the privilege of the access. With
  * `probe`, bits are not set and rights are not checked (debuggers, backtraces).
  */
