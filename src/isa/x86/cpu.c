@@ -243,6 +243,16 @@ static bool derive_access_checks(const struct x86_cpu *c)
 	return alignment || debug_data_armed(c);
 }
 
+/*
+ * What 64-bit code left in the upper halves is undefined outside of it (SDM vol. 1 §3.4.1.1); it is 0
+ * here, so that engines need not agree on when it disappears.
+ */
+static void clear_upper_halves(struct x86_state *s)
+{
+	for (unsigned r = 0; r < 8; r++)
+		s->gpr[r] = (uint32_t)s->gpr[r];
+}
+
 void x86_mode_changed(struct x86_cpu *c)
 {
 	uint8_t cpl = c->cpl;
@@ -253,6 +263,8 @@ void x86_mode_changed(struct x86_cpu *c)
 	c->cpl = (uint8_t)derive_cpl(&c->s);
 	c->code_size = derive_code_size(&c->s);
 	c->stack_size = (uint8_t)derive_stack_size(c);
+	if (c->code_size != CODE_64)
+		clear_upper_halves(&c->s);
 	c->guard_traps = derive_guard_traps(&c->s);
 	c->flat_data = derive_flat_data(c);
 	c->tlb = &c->tlb_set[derive_tlb_set(c)];
