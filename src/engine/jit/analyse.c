@@ -91,7 +91,7 @@ static enum jit_class refine(const struct item *it)
 	const ZydisDecodedOperand *m = memory_operand(it);
 	unsigned size = m ? m->size / 8 : 0;
 
-	if (has_stray_rex(it) || (is_lea_rip(it) && it->i.osz == 2))
+	if ((it->word == 8 && has_stray_rex(it)) || (is_lea_rip(it) && it->i.osz == 2))
 		return JIT_INTERP;
 	if (it->class == JIT_COPY && has_other_memory(it, m))
 		return JIT_INTERP;
@@ -105,12 +105,12 @@ static enum jit_class refine(const struct item *it)
 		return JIT_INTERP;
 	if ((it->class == JIT_READ_BASE || is_write_base(&it->i)) && it->i.osz != 8)
 		return JIT_INTERP;
-	if ((it->class == JIT_PUSH || it->class == JIT_POP) && it->i.osz != 8)
+	if ((it->class == JIT_PUSH || it->class == JIT_POP) && it->i.osz != it->word)
 		return JIT_INTERP;
 	if (it->class == JIT_POP && m)
 		return JIT_INTERP;
 	if ((it->class == JIT_CALL || it->class == JIT_RET || it->class == JIT_JUMP ||
-	     it->class == JIT_LEAVE) && it->i.osz != 8)
+	     it->class == JIT_LEAVE) && it->i.osz != it->word)
 		return JIT_INTERP;
 	return it->class;
 }
@@ -158,12 +158,18 @@ static bool in_memory(unsigned reg)
 
 #define FARTHEST 0x7fff0000 /* of a displacement, so that small changes still fit */
 
-/* A sum of 64-bit registers, of which one at most lives in memory, and a constant. */
+/* Of MOV with an offset alone, too long for ModRM in 64-bit code. */
+static bool is_long_offset(const struct item *it)
+{
+	return it->word == 8 && !(it->z.attributes & ZYDIS_ATTRIB_HAS_MODRM);
+}
+
+/* A sum of whole registers, of which one at most lives in memory, and a constant. */
 static bool is_plain(const struct item *it)
 {
 	const struct insn *i = &it->i;
 
-	if (!(it->z.attributes & ZYDIS_ATTRIB_HAS_MODRM) || i->asz != 8 || i->seg >= FS)
+	if (is_long_offset(it) || i->asz != it->word || i->seg >= FS)
 		return false;
 	if (in_memory(i->base) && in_memory(i->index) && i->base != i->index)
 		return false;
@@ -187,7 +193,7 @@ static void find_operand(struct item *it, const ZydisDecodedOperand *m)
 
 static void find_on_stack(struct item *it, unsigned base, int32_t disp, bool write)
 {
-	it->access = (struct access){ .guest = at_base(base, disp), .size = 8, .plain = true,
+	it->access = (struct access){ .guest = at_base(base, disp), .size = it->word, .plain = true,
 				      .write = write, .group = NO_GROUP };
 }
 
@@ -205,7 +211,7 @@ static void find_access(struct item *it)
 	case JIT_PUSH:
 	case JIT_CALL:
 	case JIT_PUSHF:
-		find_on_stack(it, RSP, -8, true);
+		find_on_stack(it, RSP, -(int32_t)it->word, true);
 		break;
 	case JIT_POP:
 	case JIT_RET:
@@ -225,14 +231,18 @@ static bool decode_item(struct translation *t, struct item *it, const uint8_t *p
 	struct x86_cpu *c = t->j->c;
 
 	memset(it, 0, offsetof(struct item, z));
-	if (insn_decode_detail(&it->i, p, LM_MIN(room, INSN_MAX_LENGTH), CODE_64, false,
-			       &c->sys->model, &it->z, it->ops) != DECODE_OK)
+	it->word = (uint8_t)t->word;
+	if (insn_decode_detail(&it->i, p, LM_MIN(room, INSN_MAX_LENGTH), t->word == 8 ? CODE_64 : CODE_32,
+			       false, &c->sys->model, &it->z, it->ops) != DECODE_OK)
 		return false;
 	it->bytes = p;
+	it->host_length = it->i.length;
 	it->rip = rip;
 	it->address_regs = it->data_regs = it->written_regs = 0;
 	find_scratch_registers(it);
-	it->class = jit_classify(&it->i, &it->z, it->ops);
+	it->class = jit_classify(&it->i, &it->z, it->word);
+	if (t->word == 4)
+		it->class = narrow_recode(it);
 	it->class = refine(it);
 	if (it->i.guard & c->guard_traps)
 		it->class = JIT_INTERP;

@@ -9,6 +9,12 @@ void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset)
 	emit_add(e, reg, (int32_t)offset);
 }
 
+void emit_code_address(struct translation *t, unsigned reg, uint64_t offset)
+{
+	emit_load_gs(&t->e, reg, JS(page_base));
+	emit_lea_word(t, reg, at_base(reg, (int32_t)offset));
+}
+
 /* Offset of the ways of the jump cache from GS base. */
 #define FIRST_WAY  ((uint32_t)-JIT_BELOW_JUMPS)
 #define SECOND_WAY ((uint32_t)(JIT_JUMP_ENTRIES * sizeof(struct jit_jump) - JIT_BELOW_JUMPS))
@@ -120,7 +126,7 @@ static void emit_to_other_page(struct translation *t, uint64_t rip, uint32_t inf
 	if (insns < t->count)
 		emit_store_gs_imm(&t->e, JS(left_after), insns);
 	flags_park(t, H11);
-	emit_page_relative(&t->e, H10, rip);
+	emit_code_address(t, H10, rip);
 	if (rip & PAGE_MASK && t->j->cache.links < JIT_LINKS)
 		emit_link(t, info);
 	else
@@ -200,7 +206,7 @@ static void emit_indirect_target(struct translation *t, const struct item *it)
 	if (!m)
 		scratch_free_all(t);
 	if (m) {
-		emit_load(e, H10, emit_read_operand(t, it, m));
+		emit_load_word(t, H10, emit_read_operand(t, it, m));
 	} else if (it->data_regs) {
 		emit_load_gs(e, H10, reg_slot(it->data_regs));
 	} else {
@@ -238,7 +244,7 @@ void emit_call(struct translation *t, const struct item *it)
 {
 	struct emit *e = &t->e;
 	bool direct = it->i.op[0].kind == OPK_REL;
-	uint32_t info = JIT_JUMP_INFO(it->rip, -8);
+	uint32_t info = JIT_JUMP_INFO(it->rip, -(int32_t)t->word);
 
 	if (!direct || (is_last(t) && relative_target(it) >> PAGE_SHIFT))
 		flags_park(t, scratch_spare(t, at_base(NO_REG, 0)));
@@ -260,12 +266,11 @@ void emit_call(struct translation *t, const struct item *it)
 
 void emit_ret(struct translation *t, const struct item *it)
 {
-	struct emit *e = &t->e;
 	unsigned released = it->i.op_count ? it->i.imm & 0xffff : 0;
 
 	flags_park(t, scratch_spare(t, at_base(NO_REG, 0)));
-	emit_load(e, H10, emit_access(t, it, NULL));
-	t->rsp_late += 8 + (int32_t)released;
+	emit_load_word(t, H10, emit_access(t, it, NULL));
+	t->rsp_late += (int32_t)(t->word + released);
 	emit_late_rsp(t);
-	emit_indirect(t, JIT_JUMP_INFO(it->rip, 8 + (int32_t)released));
+	emit_indirect(t, JIT_JUMP_INFO(it->rip, t->word + released));
 }

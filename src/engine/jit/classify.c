@@ -39,9 +39,13 @@ static const struct rule rules[] = {
 	M(NOP, JIT_SKIP) M(PREFETCH, JIT_SKIP) M(PREFETCHW, JIT_SKIP) M(PREFETCHNTA, JIT_SKIP)
 	M(PREFETCHT0, JIT_SKIP) M(PREFETCHT1, JIT_SKIP) M(PREFETCHT2, JIT_SKIP)
 	M(CLFLUSH, JIT_INTERP) M(CLFLUSHOPT, JIT_INTERP) M(CLWB, JIT_INTERP)
-	M(BOUND, JIT_INTERP)
+	/* 64-bit code does not have these. */
+	M(AAA, JIT_INTERP) M(AAS, JIT_INTERP) M(AAM, JIT_INTERP) M(AAD, JIT_INTERP)
+	M(DAA, JIT_INTERP) M(DAS, JIT_INTERP) M(SALC, JIT_INTERP) M(BOUND, JIT_INTERP)
+	M(PUSHA, JIT_INTERP) M(PUSHAD, JIT_INTERP) M(POPA, JIT_INTERP) M(POPAD, JIT_INTERP)
 	/* The interrupt flag has a byte of its own. */
-	M(CLI, JIT_CLI) M(STI, JIT_STI) M(PUSHFQ, JIT_PUSHF) M(POPFQ, JIT_HELPER)
+	M(CLI, JIT_CLI) M(STI, JIT_STI) M(PUSHFQ, JIT_PUSHF) M(PUSHFD, JIT_PUSHF)
+	M(POPFQ, JIT_HELPER) M(POPFD, JIT_HELPER)
 	M(STAC, JIT_HELPER_CPL0) M(CLAC, JIT_HELPER_CPL0)
 	/* System instructions that are met all the time. */
 	M(SYSCALL, JIT_HELPER) M(SYSRET, JIT_HELPER_CPL0) M(IRETQ, JIT_HELPER_CPL0)
@@ -156,9 +160,9 @@ static bool is_string(const struct insn *i)
 	return i->exec == string_movs || i->exec == string_stos;
 }
 
-static bool plain_addresses(const struct insn *i)
+static bool plain_addresses(const struct insn *i, unsigned word)
 {
-	return i->asz == 8 && i->seg < FS;
+	return i->asz == word && i->seg < FS && i->seg != CS;
 }
 
 static bool is_selector_read(const struct insn *i)
@@ -168,7 +172,7 @@ static bool is_selector_read(const struct insn *i)
 }
 
 enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction *z,
-			    const ZydisDecodedOperand *ops)
+			    unsigned word)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -186,7 +190,7 @@ enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction 
 	if (sem_system_form(i) || accesses_memory_with_high_byte(i) || has_segment_operand(i))
 		return JIT_INTERP;
 	if (is_string(i)) /* MOVSD is another instruction too */
-		return plain_addresses(i) ? JIT_HELPER : JIT_INTERP;
+		return plain_addresses(i, word) ? JIT_HELPER : JIT_INTERP;
 	if (i->exec == string_cmps)
 		return JIT_INTERP;
 	return class_of[z->mnemonic];

@@ -34,6 +34,6 @@ enum jit_class {
 jit_helper jit_helper_of(const struct insn *i);
 
 enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction *z,
-			    const ZydisDecodedOperand *ops);
+			    unsigned word);
 
 #endif

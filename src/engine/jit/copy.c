@@ -36,7 +36,7 @@ static void emit_tail(struct translation *t, const struct item *it)
 	unsigned end = it->z.raw.modrm.offset + 1u + (it->z.raw.modrm.rm == 4 &&
 		       it->z.raw.modrm.mod != 3 ? 1u : 0u) + it->z.raw.disp.size / 8u;
 
-	emit_bytes(&t->e, it->bytes + end, it->i.length - end);
+	emit_bytes(&t->e, it->bytes + end, it->host_length - end);
 }
 
 static void emit_legacy(struct translation *t, const struct item *it, struct place m, unsigned data)
@@ -128,13 +128,17 @@ static void emit_copy_with_memory(struct translation *t, const struct item *it)
 		emit_store_gs(e, data, reg_slot(it->written_regs));
 }
 
-/* LEA of a RIP-relative address; R10 or R11 is stored by the caller. */
+/* LEA of a constant or a RIP-relative address; R10 or R11 is stored by the caller. */
 static bool emit_lea_rip(struct translation *t, const struct item *it)
 {
 	unsigned reg = (unsigned)it->i.op[0].reg;
 
 	if (!is_lea_rip(it))
 		return false;
+	if (t->word == 4) {
+		emit_mov_imm(&t->e, reg, (uint32_t)it->i.disp);
+		return true;
+	}
 	emit_page_relative(&t->e, reg, it->rip + it->i.length + (uint64_t)it->ops[1].mem.disp.value);
 	if (it->z.address_width == 32 || it->i.osz == 4) { /* mov reg, reg: 32 bits */
 		emit_u8(&t->e, rex(false, reg, 0, reg));
@@ -162,7 +166,7 @@ void emit_copy(struct translation *t, const struct item *it)
 	if (used & 2)
 		emit_load_gs(&t->e, H11, JS_GPR(11));
 	if (!emit_lea_rip(t, it))
-		emit_bytes(&t->e, it->bytes, it->i.length);
+		emit_bytes(&t->e, it->bytes, it->host_length);
 	if (it->written_regs & 1)
 		emit_store_gs(&t->e, H10, JS_GPR(10));
 	if (it->written_regs & 2)

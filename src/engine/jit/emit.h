@@ -175,6 +175,14 @@ static inline void emit_with_place(struct emit *e, unsigned opcode, unsigned reg
 	emit_place(e, reg, m);
 }
 
+/* The same with 64 bits, or with 32. */
+static inline void emit_sized(struct emit *e, bool wide, unsigned opcode, unsigned reg, struct place m)
+{
+	emit_u8(e, rex_place(wide, reg, m));
+	emit_u8(e, opcode);
+	emit_place(e, reg, m);
+}
+
 static inline void emit_load(struct emit *e, unsigned reg, struct place m)
 {
 	emit_with_place(e, 0x8b, reg, m);

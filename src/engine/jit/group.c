@@ -50,7 +50,7 @@ static void set_unknown(struct values *v, unsigned reg)
 
 static bool is_wide_register(const struct item *it, unsigned n)
 {
-	return it->i.op_count > n && it->i.op[n].kind == OPK_GPR && it->i.op[n].size == 8;
+	return it->i.op_count > n && it->i.op[n].kind == OPK_GPR && it->i.op[n].size == it->word;
 }
 
 static bool follow_copy(struct values *v, const struct item *it)
@@ -61,7 +61,7 @@ static bool follow_copy(struct values *v, const struct item *it)
 		*to = v->reg[it->i.op[1].reg];
 		return true;
 	}
-	if (it->z.mnemonic == ZYDIS_MNEMONIC_LEA && it->i.asz == 8 && it->i.base < 16 &&
+	if (it->z.mnemonic == ZYDIS_MNEMONIC_LEA && it->i.asz == it->word && it->i.base < 16 &&
 	    it->i.index == REG_NONE) {
 		*to = v->reg[it->i.base];
 		to->offset += (uint64_t)it->i.disp;
@@ -74,13 +74,14 @@ static bool follow_addition(struct values *v, const struct item *it)
 {
 	struct value *to = &v->reg[it->i.op[0].reg];
 	bool imm = it->i.op_count > 1 && it->i.op[1].kind == OPK_IMM;
+	uint64_t n = imm ? (uint64_t)(int64_t)(int32_t)it->i.imm : 0;
 
 	switch (it->z.mnemonic) {
 	case ZYDIS_MNEMONIC_ADD:
-		to->offset += imm ? it->i.imm : 0;
+		to->offset += n;
 		return imm;
 	case ZYDIS_MNEMONIC_SUB:
-		to->offset -= imm ? it->i.imm : 0;
+		to->offset -= n;
 		return imm;
 	case ZYDIS_MNEMONIC_INC:
 		to->offset++;
@@ -150,11 +151,11 @@ static void follow(struct values *v, const struct item *it)
 	forget_written(v, it);
 	follow_limit(v, it, limit);
 	if (it->class == JIT_PUSH || it->class == JIT_PUSHF || it->class == JIT_CALL)
-		v->reg[RSP] = (struct value){ stack.name, stack.limit, stack.offset - 8 };
+		v->reg[RSP] = (struct value){ stack.name, stack.limit, stack.offset - it->word };
 	else if (it->class == JIT_LEAVE)
-		v->reg[RSP] = (struct value){ frame.name, frame.limit, frame.offset + 8 };
+		v->reg[RSP] = (struct value){ frame.name, frame.limit, frame.offset + it->word };
 	else if (it->class == JIT_POP && it->i.op[0].reg != RSP)
-		v->reg[RSP] = (struct value){ stack.name, stack.limit, stack.offset + 8 };
+		v->reg[RSP] = (struct value){ stack.name, stack.limit, stack.offset + it->word };
 }
 
 /* ---- Groups ---- */
@@ -196,17 +197,55 @@ static bool differ_by_constant(const struct key *a, const struct key *b)
 	       (a->index == NAME_NONE || a->scale == b->scale);
 }
 
+static bool is_constant(const struct key *k)
+{
+	return k->base == NAME_RIP || (k->base == NAME_NONE && k->index == NAME_NONE);
+}
+
 /* Constant addresses lie in one page or do not; the others are looked at when they are known. */
 static bool may_share_page(const struct key *k, int64_t low, int64_t high)
 {
 	uint64_t first = k->offset + (uint64_t)low, last = k->offset + (uint64_t)high - 1;
 
-	return k->base != NAME_RIP || first >> PAGE_SHIFT == last >> PAGE_SHIFT;
+	return !is_constant(k) || first >> PAGE_SHIFT == last >> PAGE_SHIFT;
 }
 
 static unsigned bytes_of(const struct access *a)
 {
 	return a->size + a->reach;
+}
+
+static const struct value *register_of(const struct values *v, unsigned reg)
+{
+	static const struct value none;
+
+	return reg < 16 ? &v->reg[reg] : &none;
+}
+
+/*
+ * Registers of 32-bit code wrap at 4 GiB and the sums of operands do not, so a register that has moved
+ * since the check might be 4 GiB away from where the check expects it. It is not if it points to the
+ * checked page or near it, since no page at the ends of the 4 GiB is in the table (JIT_NARROW_EDGE);
+ * the longest way from the page to a register and from there to where it was is half of that.
+ */
+static bool moves_alike(const struct translation *t, const struct values *before, unsigned check,
+			unsigned leader, unsigned k)
+{
+	const int64_t most = JIT_NARROW_EDGE / 4;
+	const struct access *a = &t->item[leader].access, *m = &t->item[k].access;
+	int64_t base = (int64_t)(register_of(&before[k], m->guest.base)->offset -
+				 register_of(&before[check], a->guest.base)->offset);
+	int64_t index = (int64_t)(register_of(&before[k], m->guest.index)->offset -
+				  register_of(&before[check], a->guest.index)->offset);
+
+	if (t->word == 8)
+		return true;
+	if (m->reach)
+		index = 0;
+	if (!base && !index)
+		return true;
+	return !index && (m->reach || m->guest.index == NO_REG) && base <= most && base >= -most &&
+	       m->guest.disp <= most && m->guest.disp >= -most;
 }
 
 /* Takes item k into the leader's group [low, high) if it can belong there. */
@@ -259,7 +298,8 @@ static unsigned find_check(const struct translation *t, const struct values *bef
 	for (unsigned k = leader + 1; k-- > 0;) {
 		if (k < leader && t->item[k].class == JIT_JCC)
 			break;
-		if (!is_known(a, before[k].reg, before[leader].reg))
+		if (!is_known(a, before[k].reg, before[leader].reg) ||
+		    !moves_alike(t, before, k, leader, leader))
 			break;
 		if (!t->item[k].flags_live_in)
 			return k;
@@ -290,7 +330,7 @@ static void make_group(struct translation *t, const struct key *keys,
 
 	*g = (struct group){ .write = a->write, .check = check, .last = leader };
 	for (unsigned k = leader + 1; k < t->count; k++) {
-		if (!join(t, keys, leader, k, &low, &high))
+		if (!moves_alike(t, before, check, leader, k) || !join(t, keys, leader, k, &low, &high))
 			continue;
 		g->write |= t->item[k].access.write;
 		g->last = k;

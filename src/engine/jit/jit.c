@@ -89,12 +89,7 @@ static void catch_up(struct jit *j)
 {
 	if (j->log_full)
 		tables_flush(j);
-	if (j->jumps_guard_traps == j->c->guard_traps)
-		return;
-	/* The jump caches know blocks that were made for other traps. */
-	tables_forget_jumps(j);
-	j->jumps_guard_traps = j->c->guard_traps;
-	j->last_exit = NULL;
+	tables_adopt_mode(j);
 }
 
 /* ---- Finding code ---- */
@@ -112,11 +107,25 @@ static uint32_t mode_of(const struct jit *j)
 	return jit_mode(j, longest_block(j));
 }
 
-/* What translated code does not do at all. */
+/* What translated code does not do at all: why; JIT_TRANSLATED: it does. */
+static enum jit_stretch why_interpreter(const struct x86_cpu *c)
+{
+	if (c->sys->trace)
+		return JIT_STRETCH_TRACE;
+	if (c->access_checks)
+		return JIT_STRETCH_CHECKS;
+	if (c->s.rflags & FLAG_TF)
+		return JIT_STRETCH_TF;
+	if (c->s.rflags & FLAG_DF)
+		return JIT_STRETCH_DF;
+	if (c->code_size == CODE_16 || c->real_or_v86)
+		return JIT_STRETCH_16BIT;
+	return c->code_size == CODE_64 || jit_has_flat_segments(c) ? JIT_TRANSLATED : JIT_STRETCH_SEGMENTS;
+}
+
 static bool interpreter_only(const struct x86_cpu *c)
 {
-	return c->code_size != CODE_64 || c->access_checks ||
-	       c->s.rflags & (FLAG_TF | FLAG_DF) || c->sys->trace;
+	return why_interpreter(c) != JIT_TRANSLATED;
 }
 
 /* Until all other vCPUs that run have read the log so far. They may be waiting for us. */
@@ -156,13 +165,20 @@ static const uint8_t *fetch(struct jit *j, uint64_t gva, gpa_t *gpa)
 	return mmu_translate(c, GVA(gva), ACCESS_EXEC, (unsigned)(c->tlb - c->tlb_set), gpa);
 }
 
+/* Behind the last page of 32-bit addresses comes the first. */
+static uint64_t next_page(const struct x86_cpu *c)
+{
+	uint64_t gva = (c->s.rip | PAGE_MASK) + 1;
+
+	return c->code_size == CODE_64 ? gva : (uint32_t)gva;
+}
+
 /* The page that follows the one of RIP is still the one that the block's instruction goes on in. */
 static bool second_page_matches(struct jit *j, const struct jit_block *b)
 {
 	gpa_t gpa;
 
-	return !jit_crosses(b) ||
-	       (fetch(j, (j->c->s.rip | PAGE_MASK) + 1, &gpa) && gpa.v == b->second_page);
+	return !jit_crosses(b) || (fetch(j, next_page(j->c), &gpa) && gpa.v == b->second_page);
 }
 
 /* An instruction on two pages becomes a block of its own, translated from a copy. */
@@ -172,7 +188,7 @@ static struct jit_block *translate_crossing(struct jit *j, struct jit_source *fr
 	const uint8_t *second;
 	gpa_t gpa;
 
-	second = fetch(j, (j->c->s.rip | PAGE_MASK) + 1, &gpa);
+	second = fetch(j, next_page(j->c), &gpa);
 	if (!second)
 		return NULL;
 	watch_page(j, gpa.v);
@@ -223,7 +239,7 @@ static void remember_jump(struct jit *j, struct jit_block *b)
 	if (!mmu_walk(c, GVA(c->s.rip), ACCESS_EXEC, set, true, &w, &error))
 		return;
 	if (jit_crosses(b)) {
-		uint64_t next = (c->s.rip | PAGE_MASK) + 1;
+		uint64_t next = next_page(c);
 
 		if (!mmu_walk(c, GVA(next), ACCESS_EXEC, set, true, &w2, &error))
 			return;
@@ -251,12 +267,14 @@ static void load_registers(struct jit *j)
 	struct x86_cpu *c = j->c;
 
 	memcpy(j->js->gpr, c->s.gpr, sizeof(c->s.gpr));
+	if (c->code_size != CODE_64)
+		jit_narrow_registers(j->js);
 	j->js->save_flags = pack_flags(flags_arith(c));
 	j->js->interrupt_flag = (c->s.rflags & FLAG_IF) != 0;
 	j->js->system_flags = c->s.rflags & ~(uint64_t)(FLAGS_ARITH | FLAG_IF | FLAG_RF);
 	j->js->sti_poll = j->js->interrupt_flag || !interrupt_waits(c) ? j->js->poll : UNREADABLE;
-	j->js->seg_base[FS] = c->s.seg[FS].base;
-	j->js->seg_base[GS] = c->s.seg[GS].base;
+	j->js->seg_base[FS] = jit_segment_base(c, FS);
+	j->js->seg_base[GS] = jit_segment_base(c, GS);
 	j->js->kernel_gs_base = c->s.kernel_gs_base;
 	j->js->rip = c->s.rip;
 	j->js->behind_sti = 0;
@@ -271,9 +289,10 @@ static void store_registers(struct jit *j)
 	flags_set_arith(c, FLAGS_ARITH,
 			(uint32_t)(f >> 8 & (FLAGS_ARITH & 0xff)) | (f & 0xff ? FLAG_OF : 0));
 	c->s.rflags = (c->s.rflags & ~(uint64_t)FLAG_IF) | (j->js->interrupt_flag ? FLAG_IF : 0);
-	c->s.seg[GS].base = j->js->seg_base[GS];
+	if (c->code_size == CODE_64) /* SWAPGS; else helpers have changed it there already */
+		c->s.seg[GS].base = j->js->seg_base[GS];
 	c->s.kernel_gs_base = j->js->kernel_gs_base;
-	c->s.rip = j->js->rip;
+	c->s.rip = c->code_size == CODE_64 ? j->js->rip : (uint32_t)j->js->rip;
 }
 
 static void enter_block(struct jit *j, struct jit_block *b)
@@ -285,7 +304,7 @@ static void enter_block(struct jit *j, struct jit_block *b)
 	simd_away(c);
 	c->s.rflags &= ~(uint64_t)FLAG_RF;
 	j->js->target = (uint64_t)b->code;
-	gs_set(table_of(j, (unsigned)(c->tlb - c->tlb_set))->base);
+	tables_enter(j);
 	__atomic_store_n(&j->in_code, true, __ATOMIC_SEQ_CST);
 	if (!x86_events(c)) {
 		j->count.entries++;
@@ -367,13 +386,17 @@ static void interpret_one(struct jit *j)
 static void interpret_stretch(struct jit *j)
 {
 	struct x86_cpu *c = j->c;
-	uint64_t before = c->count.instructions;
+	enum jit_stretch why;
 
 	j->last_exit = NULL;
-	do
+	while ((why = why_interpreter(c)) != JIT_TRANSLATED) {
+		uint64_t before = c->count.instructions;
+
 		interp_steps(c, ENGINE_NO_BUDGET);
-	while (!x86_events(c) && interpreter_only(c));
-	j->count.interp_steps += c->count.instructions - before;
+		j->stretch[why] += c->count.instructions - before;
+		if (x86_events(c))
+			break;
+	}
 }
 
 /* How many instructions of the block were executed before it was left for RIP. */
@@ -650,6 +673,15 @@ static void jit_kick(struct x86_cpu *c)
 	x86_event_raise(c, EV_KICK);
 }
 
+static const char *const jit_stretch_name[JIT_STRETCHES] = {
+	[JIT_STRETCH_TRACE] = "untranslated.trace",
+	[JIT_STRETCH_CHECKS] = "untranslated.access_checks",
+	[JIT_STRETCH_TF] = "untranslated.trap_flag",
+	[JIT_STRETCH_DF] = "untranslated.direction_flag",
+	[JIT_STRETCH_16BIT] = "untranslated.16_bit",
+	[JIT_STRETCH_SEGMENTS] = "untranslated.segments",
+};
+
 static void print_count(const struct x86_cpu *c, FILE *out, const char *name, uint64_t value)
 {
 	fprintf(out, "vcpu%u.jit.%s %llu\n", c->index, name, (unsigned long long)value);
@@ -673,6 +705,8 @@ static void jit_print_stats(const struct x86_cpu *c, FILE *out)
 	print_count(c, out, "resolved", n->resolved);
 	print_count(c, out, "linked", n->linked);
 	print_count(c, out, "polls", n->polls);
+	for (unsigned k = 1; k < JIT_STRETCHES; k++)
+		print_count(c, out, jit_stretch_name[k], j->stretch[k]);
 	print_count(c, out, "interpreted", n->interp_steps);
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(j->interp_reason); k++) {
 		if (j->interp_reason[k] * 200 < n->interp_steps)

@@ -117,6 +117,7 @@ struct jit_log {
 struct jit_table {
 	uint8_t *base; /* GS base */
 	struct jit_log local, global;
+	uint32_t mode; /* jit_mode that it is for: jumps lead to such blocks, entries are for its width */
 	uint16_t jump_log[JIT_JUMP_ENTRIES]; /* entries in use, those of the second way behind the others ... */
 	unsigned jump_count;                 /* ... so many; JIT_JUMP_ENTRIES: any may be */
 	/* Which pages have jumps remembered: a bit of their hash each, for either half of addresses. */
@@ -208,7 +209,9 @@ static inline bool jit_crosses(const struct jit_block *b)
 	return b->second_page != JIT_ONE_PAGE;
 }
 
-#define JIT_MODE_UNGROUPED (1u << 24) /* of jit_block.mode */
+/* Bits of jit_block.mode; the others are jit_mode's. */
+#define JIT_MODE_NARROW    (1u << 19) /* 32-bit code */
+#define JIT_MODE_UNGROUPED (1u << 24)
 
 /* What a slow path asks jit_miss for. */
 #define JIT_ACCESS_WRITE 1u
@@ -217,6 +220,15 @@ static inline bool jit_crosses(const struct jit_block *b)
 #define JIT_ACCESS_RIP(a)  ((a) >> 20) /* offset of the instruction in its page */
 
 #define JIT_NO_ADDEND 1u /* addends are multiples of the page size */
+
+/*
+ * Operands of 32-bit code are summed with 64 bits: a sum has its entry, as it is, in a table that is for
+ * 32-bit code then. So many of 4 GiB below 0 and above can be; not in a page that is nearer to a multiple
+ * of 4 GiB than this (group.c).
+ */
+#define JIT_NARROW_BELOW 1
+#define JIT_NARROW_ABOVE 8
+#define JIT_NARROW_EDGE  UINT64_C(16384)
 
 #define JIT_HASH  262144u
 #define JIT_PAGES 65536u
@@ -246,6 +258,18 @@ struct jit_cache {
 	uint8_t *common_end;              /* executable: blocks start here */
 };
 
+/* Why no code is translated for now. */
+enum jit_stretch {
+	JIT_TRANSLATED,
+	JIT_STRETCH_TRACE,
+	JIT_STRETCH_CHECKS,   /* #AC or data breakpoints */
+	JIT_STRETCH_TF,
+	JIT_STRETCH_DF,
+	JIT_STRETCH_16BIT,    /* 16-bit, virtual-8086 and real mode */
+	JIT_STRETCH_SEGMENTS, /* 32-bit code with segments that are not flat */
+	JIT_STRETCHES,
+};
+
 struct jit_counters {
 	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes,
 		faults, lookups, resolved, linked, polls;
@@ -259,7 +283,6 @@ struct jit {
 	struct jit_space *now;
 	uint64_t **write_entry;   /* by frame: the only one that leads there, or JIT_MANY_ENTRIES */
 	uint64_t clock;           /* for last_use */
-	uint8_t jumps_guard_traps; /* the guard_traps that the jump caches' blocks were made for */
 	uint64_t notes_seen;
 	struct jit_cache cache;
 	/* Common code, executable addresses. */
@@ -271,6 +294,7 @@ struct jit {
 	bool log_full; /* a table has set more entries than its log holds: flush all */
 	struct jit_counters count;
 	uint64_t interp_reason[2048]; /* by mnemonic */
+	uint64_t stretch[JIT_STRETCHES]; /* instructions */
 	struct jit_exit *last_exit; /* the chainable exit that was taken */
 	bool interpret;             /* the instruction at RIP is the interpreter's */
 	bool jump_wanted;           /* an indirect jump missed: remember its target */
@@ -307,11 +331,16 @@ static inline struct jit_table *table_of(struct jit *j, unsigned set)
 	return set == TLB_SUPERVISOR ? &j->supervisor : &j->now->ac;
 }
 void tables_flush(struct jit *j);
+/*
+ * Makes the table of the current privilege fit the present mode, before it is used; the second form
+ * makes it the table that translated code uses, too.
+ */
+void tables_adopt_mode(struct jit *j);
+void tables_enter(struct jit *j);
 /* x86_cpu.on_flush. Between blocks: their code relies on entries that it saw. */
 void tables_on_flush(struct x86_cpu *c, const struct tlb_flush *f);
 /* Entries by which the page is written. Between blocks. */
 void tables_drop_writes(struct jit *j, uint64_t gpa);
-void tables_forget_jumps(struct jit *j);
 void table_remember_jump(struct jit_table *t, uint64_t gva, const uint8_t *host, bool global);
 /* A remembered block depends on another page as well. */
 void table_remember_page(struct jit_table *t, uint64_t gva, bool global);
@@ -363,6 +392,37 @@ const uint8_t *jit_resolve(struct jit *j);
 const uint8_t *jit_follow_link(struct jit *j, struct jit_exit *x);
 /* What of the vCPU's state blocks are made for, and their greatest length. */
 uint32_t jit_mode(const struct jit *j, unsigned longest);
+
+/* What 32-bit code is translated for: CS, SS, DS and ES are flat, as they mostly are. */
+static inline bool jit_has_flat_segments(const struct x86_cpu *c)
+{
+	const struct x86_segment *cs = &c->s.seg[CS];
+
+	return c->flat_data && c->stack_size == 4 && !cs->base && cs->limit == UINT32_MAX;
+}
+
+/* 32-bit code finds its registers zero-extended (narrow.c). */
+static inline void jit_narrow_registers(struct jit_state *js)
+{
+	for (unsigned r = 0; r < 8; r++)
+		js->gpr[r] = (uint32_t)js->gpr[r];
+}
+
+/*
+ * What is added to offsets in FS or GS. Where 32-bit code may not use all of the segment, that is an
+ * address for which no table has an entry, and the interpreter looks at the access.
+ */
+#define JIT_NO_SEGMENT (UINT64_C(1) << 46)
+static inline uint64_t jit_segment_base(const struct x86_cpu *c, unsigned seg)
+{
+	const uint16_t rw = SEG_P | SEG_S | SEG_WRITABLE;
+	const struct x86_segment *s = &c->s.seg[seg];
+
+	if (c->code_size == CODE_64)
+		return s->base;
+	return s->limit == UINT32_MAX &&
+	       (s->attr & (rw | SEG_CODE | SEG_EXPAND | SEG_UNUSABLE)) == rw ? (uint32_t)s->base : JIT_NO_SEGMENT;
+}
 
 /* gs.c: GS base, which is the table that translated code uses. */
 void gs_set(const uint8_t *base);

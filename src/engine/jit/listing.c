@@ -28,7 +28,7 @@ static void list_guest(FILE *out, const struct translation *t, const struct item
 	const struct access *a = &it->access;
 	char text[TEXT_MAX];
 
-	insn_format(&it->i, CODE_64, page + it->rip, text, sizeof(text));
+	insn_format(&it->i, t->word == 8 ? CODE_64 : CODE_32, page + it->rip, text, sizeof(text));
 	fprintf(out, "%016" PRIx64 "  %-44s ; %s", page + it->rip, text, class_name[it->class]);
 	if (it->flags_live_in)
 		fputs(", flags live", out);

@@ -17,6 +17,8 @@ static unsigned extension_bits(const struct item *it)
 
 	while (is_legacy_prefix(it->bytes[n]))
 		n++;
+	if (it->word == 4)
+		return 0;
 	if (!it->i.vex)
 		return (it->bytes[n] & 0xf0) == 0x40 ? it->bytes[n] & 3u : 0;
 	if (it->bytes[n] == 0xc5)
@@ -24,14 +26,18 @@ static unsigned extension_bits(const struct item *it)
 	return ~it->bytes[n + 1] >> 5 & 3u;
 }
 
-/* h10 = the memory operand's address, all registers but h10 and h11 as the guest has them. */
+/* h10 = the memory operand's offset in its segment, all registers but h10 and h11 as the guest has them. */
 void emit_address(struct translation *t, const struct item *it, const ZydisDecodedOperand *m)
 {
 	struct emit *e = &t->e;
 	bool narrow = it->z.address_width == 32;
 
-	if (!(it->z.attributes & ZYDIS_ATTRIB_HAS_MODRM)) { /* MOV with a 64-bit offset */
-		emit_mov_imm(e, H10, (uint64_t)m->mem.disp.value);
+	if (!(it->z.attributes & ZYDIS_ATTRIB_HAS_MODRM)) { /* MOV with an offset */
+		emit_mov_imm(e, H10, (uint64_t)m->mem.disp.value & mask_bytes(t->word));
+		return;
+	}
+	if (t->word == 4 && it->i.base == REG_NONE && it->i.index == REG_NONE) {
+		emit_mov_imm(e, H10, (uint32_t)it->i.disp);
 		return;
 	}
 	if (it->z.raw.modrm.mod == 0 && it->z.raw.modrm.rm == 5) {
@@ -97,12 +103,17 @@ static bool is_register_based(struct place m)
 	return in_host_register(m.base) && m.index == NO_REG;
 }
 
+static bool is_constant(struct place m)
+{
+	return m.base == NO_REG && m.index == NO_REG;
+}
+
 /* ---- The check ---- */
 
-/* Constants are offsets from the start of a page. */
+/* Constants are addresses, or offsets from the start of a page. */
 static bool may_cross(struct place m, unsigned span)
 {
-	return m.base != BASE_RIP || ((uint32_t)m.disp & PAGE_MASK) + span > PAGE_SIZE;
+	return (m.base != BASE_RIP && !is_constant(m)) || ((uint32_t)m.disp & PAGE_MASK) + span > PAGE_SIZE;
 }
 
 static unsigned round_up_pow2(unsigned n)
@@ -311,10 +322,11 @@ static struct place emit_with_addend(struct translation *t, struct place m, unsi
 {
 	unsigned other = addend == H10 ? H11 : H10;
 
-	if (is_register_based(m)) {
+	if (is_register_based(m) || is_constant(m)) {
 		if (data)
 			*data = scratch_take(t, addend);
-		return (struct place){ m.base, (uint8_t)addend, 1, m.disp };
+		return is_constant(m) ? at_base(addend, m.disp)
+				      : (struct place){ m.base, (uint8_t)addend, 1, m.disp };
 	}
 	scratch_free(t, other);
 	if (in_host_register(m.base) && in_host_register(m.index)) {
@@ -347,7 +359,7 @@ struct place emit_access(struct translation *t, const struct item *it, unsigned 
 		m.disp += m.base == RSP ? t->rsp_late : 0;
 		return emit_with_addend(t, m, scratch_addend(t, a->group), data);
 	}
-	if (!a->plain || !is_register_based(a->guest))
+	if (!a->plain || !(is_register_based(a->guest) || is_constant(a->guest)))
 		return emit_general_access(t, it, data);
 	addend = scratch_take(t, NO_REG);
 	emit_single_check(t, a, addend);
@@ -357,7 +369,7 @@ struct place emit_access(struct translation *t, const struct item *it, unsigned 
 struct place emit_read_operand(struct translation *t, const struct item *it,
 			       const ZydisDecodedOperand *m)
 {
-	static const struct access read = { .size = 8 };
+	const struct access read = { .size = it->word };
 
 	if (it->class == JIT_JUMP)
 		return emit_access(t, it, NULL);

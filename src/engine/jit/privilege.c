@@ -55,7 +55,7 @@ static void use_privilege(struct jit *j, unsigned cpl)
 	c->cpl = (uint8_t)cpl;
 	c->tlb = &c->tlb_set[set];
 	c->fetch.page = FETCH_NONE;
-	gs_set(table_of(j, set)->base);
+	tables_enter(j);
 }
 
 /* ---- SYSCALL and SYSRET ---- */
@@ -96,6 +96,16 @@ bool helper_sysret(struct jit *j)
 }
 
 /* ---- IRET ---- */
+
+static bool peek32(struct jit *j, uint64_t gva, uint64_t *value)
+{
+	const uint8_t *p = gva & 3 ? NULL : helper_host(j, gva, false);
+
+	if (!p)
+		return false;
+	*value = __atomic_load_n((const uint32_t *)p, __ATOMIC_ACQUIRE);
+	return true;
+}
 
 static bool peek(struct jit *j, uint64_t gva, uint64_t *value)
 {
@@ -209,8 +219,12 @@ bool helper_popf(struct jit *j)
 	uint64_t old = flags_image(js), mask = FLAGS_ARITH | FLAG_TF | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID;
 	uint64_t image, flags;
 
-	if (helper_operand_size(js) != 8 || !peek(j, js->gpr[RSP], &image))
+	if (helper_operand_size(js) == 4 && j->c->code_size == CODE_32) {
+		if (!peek32(j, js->gpr[RSP], &image))
+			return false;
+	} else if (helper_operand_size(js) != 8 || !peek(j, js->gpr[RSP], &image)) {
 		return false;
+	}
 	if (j->c->cpl <= (old & FLAG_IOPL) >> FLAG_IOPL_SHIFT)
 		mask |= FLAG_IF;
 	if (j->c->cpl == 0)
@@ -219,7 +233,9 @@ bool helper_popf(struct jit *j)
 	if ((flags ^ old) & ~usual || !may_load_flags(j, flags, j->c->cpl))
 		return false;
 	load_flags(j, flags);
-	js->gpr[RSP] += 8;
+	js->gpr[RSP] += helper_operand_size(js);
+	if (j->c->code_size != CODE_64)
+		js->gpr[RSP] = (uint32_t)js->gpr[RSP];
 	js->rip += helper_length(js);
 	return true;
 }
@@ -263,15 +279,19 @@ bool helper_write_cr3(struct jit *j)
 		value &= ~CR3_NOFLUSH;
 	if (value >> c->sys->model.physical_bits)
 		return false;
+	if (!x86_long_mode(c) && c->s.cr0 & CR0_PG && c->s.cr4 & CR4_PAE && !mmu_load_pdptes(c, value))
+		return false;
 	c->s.cr3 = value;
 	mmu_cr3_changed(c, keep);
-	gs_set(table_of(j, (unsigned)(c->tlb - c->tlb_set))->base);
+	tables_enter(j);
 	return done(j);
 }
 
 bool helper_invlpg(struct jit *j)
 {
-	mmu_flush_page(j->c, GVA(j->js->work));
+	if (j->c->code_size != CODE_64 && j->js->work >= JIT_NO_SEGMENT)
+		return false;
+	mmu_flush_page(j->c, GVA(j->c->code_size == CODE_64 ? j->js->work : (uint32_t)j->js->work));
 	return done(j);
 }
 

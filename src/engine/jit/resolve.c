@@ -11,7 +11,8 @@ uint32_t jit_mode(const struct jit *j, unsigned longest)
 	const struct x86_cpu *c = j->c;
 
 	return (uint32_t)c->guard_traps | longest << 8 | (uint32_t)c->cpl << 16 |
-	       (uint32_t)!!(c->s.cr4 & CR4_FSGSBASE) << 18;
+	       (uint32_t)!!(c->s.cr4 & CR4_FSGSBASE) << 18 |
+	       (c->code_size == CODE_64 ? 0 : JIT_MODE_NARROW);
 }
 
 static unsigned tlb_set(const struct x86_cpu *c)
@@ -23,9 +24,12 @@ static unsigned tlb_set(const struct x86_cpu *c)
 static bool find_target(struct jit *j, struct page_walk *w)
 {
 	struct x86_cpu *c = j->c;
-	uint64_t gva = j->js->rip;
+	uint64_t gva;
 	uint32_t error;
 
+	if (c->code_size != CODE_64)
+		j->js->rip = (uint32_t)j->js->rip;
+	gva = j->js->rip;
 	return !j->counted && !x86_events(c) && x86_canonical(gva) &&
 	       j->notes_seen == __atomic_load_n(&c->sys->ram->code.notes, __ATOMIC_RELAXED) &&
 	       mmu_walk(c, GVA(gva), ACCESS_EXEC, tlb_set(c), false, w, &error);

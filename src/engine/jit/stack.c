@@ -9,7 +9,7 @@ static void emit_move_stack(struct translation *t, int32_t bytes)
 void emit_late_rsp(struct translation *t)
 {
 	if (t->rsp_late)
-		emit_add(&t->e, RSP, t->rsp_late);
+		emit_lea_word(t, RSP, at_base(RSP, t->rsp_late));
 	t->rsp_late = 0;
 }
 
@@ -63,16 +63,16 @@ bool works_with_late_rsp(const struct item *it)
 
 static void emit_push_reg(struct translation *t, const struct item *it, unsigned reg)
 {
-	emit_store(&t->e, reg, emit_access(t, it, NULL));
-	emit_move_stack(t, -8);
+	emit_store_word(t, reg, emit_access(t, it, NULL));
+	emit_move_stack(t, -(int32_t)t->word);
 }
 
-/* mov qword [...], imm32 */
+/* mov word [...], imm32 */
 static void emit_push_imm(struct translation *t, const struct item *it)
 {
-	emit_with_place(&t->e, 0xc7, 0, emit_access(t, it, NULL));
+	emit_sized(&t->e, t->word == 8, 0xc7, 0, emit_access(t, it, NULL));
 	emit_u32(&t->e, (uint32_t)it->i.imm);
-	emit_move_stack(t, -8);
+	emit_move_stack(t, -(int32_t)t->word);
 }
 
 void emit_push_address(struct translation *t, const struct item *it, uint64_t offset)
@@ -81,8 +81,8 @@ void emit_push_address(struct translation *t, const struct item *it, uint64_t of
 	struct place m = emit_access(t, it, &data);
 
 	emit_page_relative(&t->e, data, offset);
-	emit_store(&t->e, data, m);
-	emit_move_stack(t, -8);
+	emit_store_word(t, data, m);
+	emit_move_stack(t, -(int32_t)t->word);
 }
 
 void emit_push(struct translation *t, const struct item *it)
@@ -95,17 +95,17 @@ void emit_push(struct translation *t, const struct item *it)
 	if (o->kind == OPK_IMM) {
 		emit_push_imm(t, it);
 	} else if (explicit) {
-		emit_load(&t->e, H11, emit_read_operand(t, it, explicit));
+		emit_load_word(t, H11, emit_read_operand(t, it, explicit));
 		emit_store_gs(&t->e, H11, JS(work));
 		m = emit_access(t, it, &data);
 		emit_load_gs(&t->e, data, JS(work));
-		emit_store(&t->e, data, m);
-		emit_move_stack(t, -8);
+		emit_store_word(t, data, m);
+		emit_move_stack(t, -(int32_t)t->word);
 	} else if (it->data_regs) {
 		m = emit_access(t, it, &data);
 		emit_load_gs(&t->e, data, reg_slot(it->data_regs));
-		emit_store(&t->e, data, m);
-		emit_move_stack(t, -8);
+		emit_store_word(t, data, m);
+		emit_move_stack(t, -(int32_t)t->word);
 	} else {
 		emit_push_reg(t, it, o->reg);
 	}
@@ -117,13 +117,13 @@ void emit_pop(struct translation *t, const struct item *it)
 	struct place m = emit_access(t, it, it->data_regs ? &data : NULL);
 
 	if (it->data_regs) {
-		emit_load(&t->e, data, m);
+		emit_load_word(t, data, m);
 		emit_store_gs(&t->e, data, JS_GPR(reg));
 	} else {
-		emit_load(&t->e, reg, m);
+		emit_load_word(t, reg, m);
 	}
 	if (reg != RSP)
-		emit_move_stack(t, 8);
+		emit_move_stack(t, (int32_t)t->word);
 }
 
 void emit_leave(struct translation *t, const struct item *it)
@@ -132,8 +132,8 @@ void emit_leave(struct translation *t, const struct item *it)
 	unsigned data = NO_REG;
 	struct place m = emit_access(t, it, &data);
 
-	emit_load(e, data, m);
-	emit_lea(e, RSP, at_base(RBP, 8));
+	emit_load_word(t, data, m);
+	emit_lea_word(t, RSP, at_base(RBP, (int32_t)t->word));
 	emit_mov(e, RBP, data);
 }
 
@@ -188,6 +188,6 @@ void emit_pushf(struct translation *t, const struct item *it)
 	emit_store_gs(e, H11, JS(work));
 	m = emit_access(t, it, &data);
 	emit_load_gs(e, data, JS(work));
-	emit_store(e, data, m);
-	emit_move_stack(t, -8);
+	emit_store_word(t, data, m);
+	emit_move_stack(t, -(int32_t)t->word);
 }

@@ -52,6 +52,13 @@ static bool too_small(const struct jit *j, uint64_t n)
 	return n < (j->counted && helper_repeats(j->js) ? 2 : 1);
 }
 
+static void advance(struct jit *j, unsigned reg, uint64_t bytes)
+{
+	uint64_t *gpr = &j->js->gpr[reg];
+
+	*gpr = j->c->code_size == CODE_64 ? *gpr + bytes : (uint32_t)(*gpr + bytes);
+}
+
 /* One piece, which ends where a page does. Iterations done; 0: the next is the interpreter's. */
 static uint64_t move_piece(struct jit *j, uint64_t count, unsigned size)
 {
@@ -63,8 +70,8 @@ static uint64_t move_piece(struct jit *j, uint64_t count, unsigned size)
 	if (!to)
 		return 0;
 	copy(to, from, n, size);
-	gpr[RSI] += n * size;
-	gpr[RDI] += n * size;
+	advance(j, RSI, n * size);
+	advance(j, RDI, n * size);
 	return n;
 }
 
@@ -77,7 +84,7 @@ static uint64_t store_piece(struct jit *j, uint64_t count, unsigned size)
 	if (!to)
 		return 0;
 	fill(to, gpr[RAX], n, size);
-	gpr[RDI] += n * size;
+	advance(j, RDI, n * size);
 	return n;
 }
 

@@ -111,25 +111,47 @@ void tables_drop_writes(struct jit *j, uint64_t gpa)
 	*known = NULL;
 }
 
-uint64_t table_fill(struct jit *j, uint64_t gva, bool write)
+static bool is_narrow(const struct jit_table *t)
+{
+	return t->mode & JIT_MODE_NARROW;
+}
+
+/* The linear address that an operand's sum means; false: none that an entry may stand for. */
+static bool linear_of(const struct jit_table *t, uint64_t sum, uint64_t *gva)
+{
+	uint64_t part = (sum >> 32) + JIT_NARROW_BELOW;
+
+	*gva = is_narrow(t) ? (uint32_t)sum : sum;
+	if (is_narrow(t))
+		return (uint32_t)part <= JIT_NARROW_BELOW + JIT_NARROW_ABOVE;
+	return x86_canonical(sum);
+}
+
+/* No entry may lead to such a page in a table for 32-bit code. */
+static bool is_at_edge(const struct jit_table *t, uint64_t sum)
+{
+	return is_narrow(t) && (uint32_t)(sum + JIT_NARROW_EDGE) < 2 * JIT_NARROW_EDGE;
+}
+
+uint64_t table_fill(struct jit *j, uint64_t sum, bool write)
 {
 	struct x86_cpu *c = j->c;
 	unsigned set = (unsigned)(c->tlb - c->tlb_set);
 	struct jit_table *t = table_of(j, set);
 	struct page_walk w;
 	const uint8_t *page;
-	uint64_t addend;
+	uint64_t addend, gva;
 
 	j->count.misses++;
-	if (c->access_checks || !x86_canonical(gva) || !walk(c, gva, write, set, &w))
+	if (c->access_checks || !linear_of(t, sum, &gva) || is_at_edge(t, sum) || !walk(c, gva, write, set, &w))
 		return 0;
 	page = mmu_page(c, &w, ACCESS_READ);
 	if (!page || lapic_owns(c, w.gpa))
 		return 0;
 	mmu_note_large_page(c, GVA(gva), w.page_bytes);
-	addend = (uint64_t)page - (gva & ~PAGE_MASK);
-	set_entry(j, t, index_of(gva, false), addend, w.global);
-	if (mmu_writes_directly(c, &w, set) && set_write_entry(j, t, gva, &w, addend))
+	addend = (uint64_t)page - (sum & ~PAGE_MASK);
+	set_entry(j, t, index_of(sum, false), addend, w.global);
+	if (mmu_writes_directly(c, &w, set) && set_write_entry(j, t, sum, &w, addend))
 		return addend;
 	return write ? 0 : addend;
 }
@@ -321,25 +343,45 @@ void tables_flush(struct jit *j)
 	j->count.flushes++;
 }
 
-void tables_forget_jumps(struct jit *j)
+void tables_adopt_mode(struct jit *j)
 {
-	forget_jumps(&j->supervisor);
-	for (unsigned k = 0; k < j->spaces; k++) {
-		forget_jumps(&j->space[k].user);
-		forget_jumps(&j->space[k].ac);
-	}
+	struct jit_table *t = table_of(j, (unsigned)(j->c->tlb - j->c->tlb_set));
+	uint32_t mode = jit_mode(j, JIT_MAX_INSNS), changed = t->mode ^ mode;
+
+	if (!changed)
+		return;
+	if (changed & JIT_MODE_NARROW)
+		flush_table(t);
+	else
+		forget_jumps(t);
+	t->mode = mode;
+}
+
+void tables_enter(struct jit *j)
+{
+	tables_adopt_mode(j);
+	gs_set(table_of(j, (unsigned)(j->c->tlb - j->c->tlb_set))->base);
 }
 
 /* The log keeps the index; clearing an entry twice does no harm. */
-static void flush_range(struct jit_table *t, uint64_t gva, uint64_t bytes)
+static void clear_entries(struct jit_table *t, uint64_t sum, uint64_t pages)
 {
 	uint64_t *entries = (uint64_t *)t->base;
-	uint64_t pages = bytes >> PAGE_SHIFT;
 
 	for (uint64_t k = 0; k < pages; k++) {
-		entries[index_of(gva, false) + k] = 0;
-		entries[index_of(gva, true) + k] = 0;
+		entries[index_of(sum, false) + k] = 0;
+		entries[index_of(sum, true) + k] = 0;
 	}
+}
+
+static void flush_range(struct jit_table *t, uint64_t gva, uint64_t bytes)
+{
+	uint64_t pages = bytes >> PAGE_SHIFT;
+
+	if (!is_narrow(t))
+		clear_entries(t, gva, pages);
+	for (int64_t n = -JIT_NARROW_BELOW; is_narrow(t) && n <= JIT_NARROW_ABOVE; n++)
+		clear_entries(t, (uint32_t)gva + (uint64_t)(n * (int64_t)(4 * GIB)), pages);
 	if (pages > 1 ? t->jump_half[gva >> 63] : may_have_jumps(t, gva))
 		forget_jumps_to(t, gva, bytes);
 }

@@ -172,6 +172,7 @@ static struct translation *analyse(struct jit *j, const struct jit_source *from)
 	struct translation *t = &translation;
 
 	t->j = j;
+	t->word = from->mode & JIT_MODE_NARROW ? 4 : 8;
 	t->count = t->slows = t->exits = t->groups = t->sides = 0;
 	t->held[0] = t->held[1] = NO_GROUP;
 	t->rsp_late = 0;

@@ -28,7 +28,10 @@ struct item {
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
 	struct insn i;
 	enum jit_class class;
-	const uint8_t *bytes;
+	const uint8_t *bytes; /* as 64-bit code has it: the guest's, or `recoded` */
+	uint8_t host_length;  /* of these */
+	uint8_t word;         /* bytes of a pointer and of what the stack holds: 8, or 4 (narrow.c) */
+	uint8_t recoded[INSN_MAX_LENGTH + 1];
 	uint64_t rip;         /* as offset in the page, as are all code addresses here */
 	bool flags_live_in;  /* flags from before are read by this or a later instruction, or seen */
 	bool flags_needed;   /* it works with them, or leaves some that are live */
@@ -92,6 +95,7 @@ struct lookup {
 
 struct translation {
 	struct jit *j;
+	unsigned word;    /* bytes: 8, or 4 in 32-bit code */
 	struct emit e;    /* to the hot part of the cache, then to the cold one */
 	struct item item[JIT_MAX_INSNS];
 	unsigned count;
@@ -122,6 +126,9 @@ bool is_legacy_prefix(uint8_t b);
 bool is_lea_rip(const struct item *it);
 bool ends_block(const struct item *it);
 
+/* narrow.c: an instruction of 32-bit code as 64-bit code; JIT_INTERP where there is no such thing. */
+enum jit_class narrow_recode(struct item *it);
+
 /* group.c: which accesses share a check. */
 void find_groups(struct translation *t);
 /* In front of an item. */
@@ -149,7 +156,7 @@ int32_t reg_slot(unsigned bit);
  * use.
  */
 struct place emit_access(struct translation *t, const struct item *it, unsigned *data);
-/* The same for an explicit operand of 8 bytes that is read, beside the access on the stack. */
+/* The same for an explicit operand of a word that is read, beside the access on the stack. */
 struct place emit_read_operand(struct translation *t, const struct item *it,
 			       const ZydisDecodedOperand *m);
 /* For what is none of these, when both scratch registers are free. h10 = an operand's address; */
@@ -211,6 +218,24 @@ void list_translation(const struct translation *t);
 /* branch.c: ways out of the block. */
 /* reg = gva of what is at an offset from the start of the block's page. */
 void emit_page_relative(struct emit *e, unsigned reg, uint64_t offset);
+/* The same for code, which wraps at 4 GiB where it has 32 bits. */
+void emit_code_address(struct translation *t, unsigned reg, uint64_t offset);
+/* A word from or to memory; reg = place + 0, a word. */
+static inline void emit_load_word(struct translation *t, unsigned reg, struct place m)
+{
+	emit_sized(&t->e, t->word == 8, 0x8b, reg, m);
+}
+
+static inline void emit_store_word(struct translation *t, unsigned reg, struct place m)
+{
+	emit_sized(&t->e, t->word == 8, 0x89, reg, m);
+}
+
+static inline void emit_lea_word(struct translation *t, unsigned reg, struct place m)
+{
+	emit_sized(&t->e, t->word == 8, 0x8d, reg, m);
+}
+
 /*
  * Jumps to the gva in h10 by the jump cache, with the flags parked. info is a JIT_JUMP_INFO of the
  * instruction, which the dispatcher needs where the target is not canonical: it faults then, not its
