@@ -1,6 +1,5 @@
 #include "blocks.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -12,21 +11,33 @@ struct writer {
 	struct dice *d;
 	uint8_t *p;
 	uint8_t *skip; /* the rel8 of a jump forward that waits for its target */
+	bool narrow;   /* 32-bit code */
+	const uint32_t *apart; /* of each register, as in struct program */
 };
 
 /* RBX RSP RBP RSI RDI R10 R11 R13 */
 static const uint8_t pointers[] = { 3, 4, 5, 6, 7, 10, 11, 13 };
 /* RAX RCX RDX R8 R9 R12, and the two that translated code does not keep in registers */
 static const uint8_t data[] = { 0, 1, 2, 8, 9, 12, 10, 11 };
+/* Of the pointers and data, 32-bit code has the first so many. */
+#define NARROW_POINTERS 4u
+#define NARROW_DATA     3u
 
-int is_pointer(unsigned reg)
+int is_pointer(unsigned reg, bool narrow)
 {
-	return memchr(pointers, (int)reg, sizeof(pointers)) != NULL;
+	return memchr(pointers, (int)reg, narrow ? NARROW_POINTERS : sizeof(pointers)) != NULL;
 }
 
 static void byte(struct writer *w, unsigned b)
 {
 	*w->p++ = (uint8_t)b;
+}
+
+/* A REX prefix, in 64-bit code. */
+static void prefix(struct writer *w, unsigned b)
+{
+	if (!w->narrow)
+		byte(w, b);
 }
 
 static void dword(struct writer *w, uint32_t v)
@@ -38,12 +49,25 @@ static void dword(struct writer *w, uint32_t v)
 static unsigned pointer(struct writer *w)
 {
 	/* Few different ones, so that accesses come in groups. */
-	return pointers[roll(w->d, roll(w->d, 3) ? 3 : sizeof(pointers))];
+	return pointers[roll(w->d, roll(w->d, 3) ? 3 : w->narrow ? NARROW_POINTERS : sizeof(pointers))];
 }
 
 static unsigned value(struct writer *w)
 {
-	return data[roll(w->d, sizeof(data))];
+	return data[roll(w->d, w->narrow ? NARROW_DATA : sizeof(data))];
+}
+
+static unsigned index_reg(const struct writer *w)
+{
+	return w->narrow ? NARROW_INDEX_REG : INDEX_REG;
+}
+
+/* One that may be small, or be anything. */
+static unsigned any_index(struct writer *w, unsigned sides)
+{
+	if (roll(w->d, sides))
+		return index_reg(w);
+	return w->narrow ? value(w) : 9 + (unsigned)roll(w->d, 3);
 }
 
 /* ---- Memory operands ---- */
@@ -58,18 +82,19 @@ static struct operand operand(struct writer *w)
 	struct operand m = { pointer(w), 4, 0, 0 };
 
 	if (!roll(w->d, 4)) {
-		m.index = roll(w->d, 3) ? INDEX_REG : 9 + (unsigned)roll(w->d, 3);
+		m.index = any_index(w, 3);
 		m.scale = (unsigned)roll(w->d, 4);
 	}
 	m.disp = (int)roll(w->d, 17) * 8 - 64;
 	if (!roll(w->d, 4))
 		m.disp = (int)roll(w->d, 300) - 150;
+	m.disp += (int)w->apart[m.base];
 	return m;
 }
 
 static void rex(struct writer *w, unsigned wide, unsigned reg, struct operand m)
 {
-	byte(w, 0x40 | wide << 3 | (reg >> 3) << 2 | (m.index >> 3) << 1 | m.base >> 3);
+	prefix(w, 0x40 | wide << 3 | (reg >> 3) << 2 | (m.index >> 3) << 1 | m.base >> 3);
 }
 
 static void modrm(struct writer *w, unsigned reg, struct operand m)
@@ -85,12 +110,12 @@ static void modrm(struct writer *w, unsigned reg, struct operand m)
 static void integer(struct writer *w)
 {
 	static const uint8_t opcodes[] = { 0x8b, 0x8b, 0x8b, 0x89, 0x89, 0x89, 0x03, 0x01, 0x13, 0x39,
-					   0x3b, 0x2b, 0x29, 0x11, 0x87, 0x63 };
+					   0x3b, 0x2b, 0x29, 0x11, 0x87, 0x63 /* wide only */ };
 	unsigned reg = value(w);
 	struct operand m = operand(w);
 
 	rex(w, roll(w->d, 3) > 0, reg, m);
-	byte(w, opcodes[roll(w->d, sizeof(opcodes))]);
+	byte(w, opcodes[roll(w->d, sizeof(opcodes) - w->narrow)]);
 	modrm(w, reg, m);
 }
 
@@ -194,13 +219,13 @@ static void move_pointer(struct writer *w)
 
 	switch (roll(w->d, 5)) {
 	case 0: /* add, sub */
-		byte(w, 0x48 | reg >> 3);
+		prefix(w, 0x48 | reg >> 3);
 		byte(w, 0x83);
 		byte(w, 0xc0 | (roll(w->d, 2) ? 5u << 3 : 0) | (reg & 7));
 		byte(w, n);
 		break;
 	case 1: /* lea */
-		byte(w, 0x48 | (reg >> 3) << 2 | from >> 3);
+		prefix(w, 0x48 | (reg >> 3) << 2 | from >> 3);
 		byte(w, 0x8d);
 		byte(w, 0x80 | (reg & 7) << 3 | ((from & 7) == 4 ? 4 : from & 7));
 		if ((from & 7) == 4)
@@ -208,19 +233,23 @@ static void move_pointer(struct writer *w)
 		dword(w, n - 16);
 		break;
 	case 2: /* mov */
-		byte(w, 0x48 | (from >> 3) << 2 | reg >> 3);
+		prefix(w, 0x48 | (from >> 3) << 2 | reg >> 3);
 		byte(w, 0x89);
 		byte(w, 0xc0 | (from & 7) << 3 | (reg & 7));
 		break;
 	case 3: /* inc, dec */
-		byte(w, 0x48 | reg >> 3);
+		if (w->narrow) {
+			byte(w, 0x40 | (unsigned)roll(w->d, 2) << 3 | reg);
+			break;
+		}
+		prefix(w, 0x48 | reg >> 3);
 		byte(w, 0xff);
 		byte(w, 0xc0 | (unsigned)roll(w->d, 2) << 3 | (reg & 7));
 		break;
 	default: /* an addition that is no constant */
-		byte(w, 0x48 | (INDEX_REG >> 3) << 2 | reg >> 3);
+		prefix(w, 0x48 | (index_reg(w) >> 3) << 2 | reg >> 3);
 		byte(w, 0x01);
-		byte(w, 0xc0 | (INDEX_REG & 7) << 3 | (reg & 7));
+		byte(w, 0xc0 | (index_reg(w) & 7) << 3 | (reg & 7));
 		break;
 	}
 }
@@ -228,10 +257,10 @@ static void move_pointer(struct writer *w)
 /* An index gets a limit. */
 static void bound_index(struct writer *w)
 {
-	unsigned reg = roll(w->d, 2) ? INDEX_REG : 9 + (unsigned)roll(w->d, 3);
+	unsigned reg = any_index(w, 2);
 
-	byte(w, 0x45);
-	switch (roll(w->d, 3)) {
+	prefix(w, 0x45);
+	switch (w->narrow ? 1 + roll(w->d, 2) : roll(w->d, 3)) {
 	case 0: /* movzx reg32, reg8 */
 		byte(w, 0x0f);
 		byte(w, 0xb6);
@@ -256,7 +285,7 @@ static void two_registers(struct writer *w, unsigned opcode)
 {
 	unsigned to = value(w), from = value(w);
 
-	byte(w, 0x48 | (from >> 3) << 2 | to >> 3);
+	prefix(w, 0x48 | (from >> 3) << 2 | to >> 3);
 	byte(w, opcode);
 	byte(w, 0xc0 | (from & 7) << 3 | (to & 7));
 }
@@ -265,7 +294,7 @@ static void one_register(struct writer *w, unsigned opcode, unsigned extension)
 {
 	unsigned reg = value(w);
 
-	byte(w, (roll(w->d, 2) ? 0x48 : 0x40) | reg >> 3);
+	prefix(w, (roll(w->d, 2) ? 0x48 : 0x40) | reg >> 3);
 	byte(w, opcode);
 	byte(w, 0xc0 | extension << 3 | (reg & 7));
 }
@@ -274,7 +303,7 @@ static void move_conditionally(struct writer *w)
 {
 	unsigned to = value(w), from = value(w);
 
-	byte(w, 0x48 | (to >> 3) << 2 | from >> 3);
+	prefix(w, 0x48 | (to >> 3) << 2 | from >> 3);
 	byte(w, 0x0f);
 	byte(w, 0x40 | (unsigned)roll(w->d, 16));
 	byte(w, 0xc0 | (to & 7) << 3 | (from & 7));
@@ -284,7 +313,7 @@ static void set_conditionally(struct writer *w)
 {
 	unsigned reg = value(w);
 
-	byte(w, 0x40 | reg >> 3);
+	prefix(w, 0x40 | reg >> 3);
 	byte(w, 0x0f);
 	byte(w, 0x90 | (unsigned)roll(w->d, 16));
 	byte(w, 0xc0 | (reg & 7));
@@ -313,7 +342,7 @@ static void bit_test(struct writer *w)
 {
 	unsigned reg = value(w);
 
-	byte(w, 0x48 | reg >> 3);
+	prefix(w, 0x48 | reg >> 3);
 	byte(w, 0x0f);
 	byte(w, 0xba);
 	byte(w, 0xe0 | (unsigned)roll(w->d, 4) << 3 | (reg & 7));
@@ -329,12 +358,13 @@ static void flags_image(struct writer *w)
 {
 	/* pushfq; setc dl; and qword [rsp], ... */
 	static const uint8_t push[] = { 0x9c, 0x0f, 0x92, 0xc2, 0x48, 0x81, 0x24, 0x24, 0xc5, 0x08, 0, 0 };
+	static const uint8_t narrow[] = { 0x9c, 0x0f, 0x92, 0xc2, 0x81, 0x24, 0x24, 0xc5, 0x08, 0, 0 };
 	static const uint8_t load[] = { 0x9f, 0x9e, 0xb4, 0 }; /* lahf; sahf; mov ah, 0 */
 	static const uint8_t pop[] = { 0x9c, 0x9d };           /* pushfq; popfq */
-	static const struct {
+	const struct {
 		const uint8_t *bytes;
 		unsigned n;
-	} rows[] = { { push, sizeof(push) }, { load, sizeof(load) }, { pop, sizeof(pop) } };
+	} rows[] = { { w->narrow ? narrow : push, w->narrow ? sizeof(narrow) : sizeof(push) }, { load, sizeof(load) }, { pop, sizeof(pop) } };
 	unsigned row = (unsigned)roll(w->d, LM_ARRAY_SIZE(rows));
 
 	for (unsigned k = 0; k < rows[row].n; k++)
@@ -374,11 +404,19 @@ static void flags(struct writer *w)
 	}
 }
 
-const uint8_t faulting[FAULTS][4] = {
-	[FAULT_LOAD] = { 0x48, 0x8b, 0x04, 0x25 },   /* mov rax, [disp32] */
-	[FAULT_STORE] = { 0x48, 0x89, 0x04, 0x25 },  /* mov [disp32], rax */
-	[FAULT_DIVIDE] = { 0x48, 0xf7, 0x34, 0x25 }, /* div qword [disp32] */
-	[FAULT_ALIGN] = { 0x0f, 0x28, 0x04, 0x25 },  /* movaps xmm0, [disp32] */
+/* 32-bit code: a DS prefix instead of REX. */
+const uint8_t faulting[2][FAULTS][4] = {
+	{
+		[FAULT_LOAD] = { 0x48, 0x8b, 0x04, 0x25 },   /* mov rax, [disp32] */
+		[FAULT_STORE] = { 0x48, 0x89, 0x04, 0x25 },  /* mov [disp32], rax */
+		[FAULT_DIVIDE] = { 0x48, 0xf7, 0x34, 0x25 }, /* div qword [disp32] */
+		[FAULT_ALIGN] = { 0x0f, 0x28, 0x04, 0x25 },  /* movaps xmm0, [disp32] */
+	}, {
+		[FAULT_LOAD] = { 0x3e, 0x8b, 0x04, 0x25 },
+		[FAULT_STORE] = { 0x3e, 0x89, 0x04, 0x25 },
+		[FAULT_DIVIDE] = { 0x3e, 0xf7, 0x34, 0x25 },
+		[FAULT_ALIGN] = { 0x0f, 0x28, 0x04, 0x25 },
+	},
 };
 
 /* The handler's IRET gives back the flags that the exception saw. */
@@ -387,7 +425,7 @@ static void fault(struct writer *w)
 	unsigned kind = (unsigned)roll(w->d, FAULTS);
 
 	for (unsigned k = 0; k < 4; k++)
-		byte(w, faulting[kind][k]);
+		byte(w, faulting[w->narrow][kind][k]);
 	dword(w, kind == FAULT_LOAD || kind == FAULT_STORE ? NOT_PRESENT : ZEROS);
 }
 
@@ -407,19 +445,30 @@ static void jump_to_next(struct writer *w)
 	static const uint8_t jumps[][2] = { { 0xff, 0xe0 }, { 0xff, 0xd0 }, { 0x50, 0xc3 } };
 	const uint8_t *jump = jumps[roll(w->d, 3)];
 
-	byte(w, 0x48); /* lea rax, [rip + 2] */
-	byte(w, 0x8d);
-	byte(w, 0x05);
-	dword(w, 2);
+	if (w->narrow) {
+		byte(w, 0xe8); /* call next; pop eax; add eax, 6 */
+		dword(w, 0);
+		byte(w, 0x58);
+		byte(w, 0x83);
+		byte(w, 0xc0);
+		byte(w, 6);
+	} else {
+		byte(w, 0x48); /* lea rax, [rip + 2] */
+		byte(w, 0x8d);
+		byte(w, 0x05);
+		dword(w, 2);
+	}
 	byte(w, jump[0]);
 	byte(w, jump[1]);
 }
 
-/* MOVSQ or STOSQ: C code in the middle. */
+/* MOVS, STOS, LODS, SCAS, CMPS: C code in the middle. */
 static void string(struct writer *w)
 {
-	byte(w, 0x48);
-	byte(w, roll(w->d, 2) ? 0xa5 : 0xab);
+	static const uint8_t opcodes[] = { 0xa5, 0xab, 0xa5, 0xab, 0xac, 0xad, 0xae, 0xaf, 0xa6, 0xa7 };
+
+	prefix(w, 0x48);
+	byte(w, opcodes[roll(w->d, sizeof(opcodes))]);
 }
 
 /* Where no code can be: the jump itself faults. */
@@ -427,7 +476,7 @@ static void jump_nowhere(struct writer *w)
 {
 	static const uint32_t low[] = { 0, 1, 0x8000 };
 
-	if (roll(w->d, 8))
+	if (w->narrow || roll(w->d, 8))
 		return;
 	byte(w, 0x48); /* mov rax, imm64 */
 	byte(w, 0xb8);
@@ -435,6 +484,43 @@ static void jump_nowhere(struct writer *w)
 	dword(w, 0x80000000);
 	byte(w, 0xff); /* jmp rax */
 	byte(w, 0xe0);
+}
+
+/* What only 32-bit code has: AAA and the like, PUSHA and POPA, moves by an offset alone, 0x82. */
+static void old(struct writer *w)
+{
+	static const uint8_t adjust[] = { 0x27, 0x2f, 0x37, 0x3f };
+
+	switch (w->narrow ? roll(w->d, 6) : 6) {
+	case 0:
+		byte(w, adjust[roll(w->d, sizeof(adjust))]);
+		break;
+	case 1:
+		byte(w, 0x60);
+		if (roll(w->d, 4))
+			byte(w, 0x61);
+		break;
+	case 2:
+		byte(w, 0x82);
+		byte(w, 0xc0 | (unsigned)roll(w->d, 8) << 3 | value(w));
+		byte(w, (unsigned)roll(w->d, 256));
+		break;
+	case 3: /* mov eax, es: */
+		byte(w, 0x8c);
+		byte(w, 0xc0);
+		break;
+	case 4: /* lea eax, [disp32] */
+		byte(w, 0x8d);
+		byte(w, 0x05);
+		dword(w, (uint32_t)roll(w->d, UINT32_MAX));
+		break;
+	case 5:
+		byte(w, 0xa0 + (unsigned)roll(w->d, 4));
+		dword(w, 0x200000 + (uint32_t)roll(w->d, 0x6000));
+		break;
+	default:
+		break;
+	}
 }
 
 static void leave_block(struct writer *w)
@@ -446,17 +532,23 @@ static void leave_block(struct writer *w)
 	ways[roll(w->d, LM_ARRAY_SIZE(ways))](w);
 }
 
-void write_functions(uint8_t *code)
+void write_functions(uint8_t *code, bool narrow)
 {
-	static const uint8_t functions[FUNCTION_COUNT][16] = {
+	static const uint8_t functions[2][FUNCTION_COUNT][16] = { {
 		{ 0xc3 },                                                       /* ret */
 		{ 0x48, 0xff, 0xc2, 0xc3 },                                     /* inc rdx; ret */
 		{ 0x48, 0x89, 0x54, 0x24, 0xf8, 0x48, 0x83, 0xd2, 0x00, 0xc3 }, /* mov [rsp-8], rdx; adc rdx, 0; ret */
 		{ 0x0f, 0x92, 0xc2, 0x48, 0x39, 0xc8, 0xc3 },                   /* setc dl; cmp rax, rcx; ret */
 		{ 0x52, 0x74, 0x01, 0x90, 0x5a, 0xc3 },                         /* push rdx; jz over nop; pop rdx; ret */
-	};
+	}, {
+		{ 0xc3 },
+		{ 0x42, 0xc3 },
+		{ 0x89, 0x54, 0x24, 0xf8, 0x83, 0xd2, 0x00, 0xc3 },
+		{ 0x0f, 0x92, 0xc2, 0x39, 0xc8, 0xc3 },
+		{ 0x52, 0x74, 0x01, 0x90, 0x5a, 0xc3 },
+	} };
 
-	memcpy(code, functions, sizeof(functions));
+	memcpy(code, functions[narrow], sizeof(functions[narrow]));
 }
 
 /* Ends a block: a jump forward over the next instructions, taken or not, or a call of the next. */
@@ -479,20 +571,26 @@ static void one_instruction(struct writer *w)
 	static void (*const kinds[])(struct writer *) = {
 		integer, integer, integer, integer, bytes_and_words, store_constant, sse, avx,
 		stack, stack, stack, move_pointer, move_pointer, bound_index, branch,
-		flags, flags, flags, flags, leave_block, fault,
+		flags, flags, flags, flags, leave_block, fault, old,
 	};
 
 	kinds[roll(w->d, sizeof(kinds) / sizeof(kinds[0]))](w);
 }
 
-/* Goes on at the start until R15 is 0: by JNZ, or by a jump behind one more access. */
+/* Goes on at the start until the counter is 0: by JNZ, or by a jump behind one more access. */
 static void loop(struct writer *w, const uint8_t *start)
 {
 	bool jump = roll(w->d, 2);
 
-	byte(w, 0x49); /* dec r15 */
-	byte(w, 0xff);
-	byte(w, 0xcf);
+	if (w->narrow) {
+		byte(w, 0xff); /* dec dword [...] */
+		byte(w, 0x0d);
+		dword(w, NARROW_COUNTER);
+	} else {
+		byte(w, 0x49); /* dec r15 */
+		byte(w, 0xff);
+		byte(w, 0xcf);
+	}
 	if (jump) {
 		byte(w, 0x74); /* jz over it */
 		w->skip = w->p++;
@@ -507,11 +605,25 @@ static void loop(struct writer *w, const uint8_t *start)
 		branch(w);
 }
 
-unsigned generate(struct dice *d, uint8_t *code)
+/*
+ * Half of 32-bit programs have registers that are far from what they point to, some of them near the ends
+ * of the 4 GiB. All have the same distance, so that a copy of one does not lead to just anywhere.
+ */
+static void move_apart(struct dice *d, struct program *p)
 {
-	struct writer w = { d, code, NULL };
+	static const uint32_t ways[] = { 0x40000000, 0x80000000, 0xc0000000, 0x201000, 0x203000, 0xffff9000 };
+	uint32_t way = p->narrow && roll(d, 2) ? ways[roll(d, sizeof(ways) / sizeof(ways[0]))] : 0;
+
+	for (unsigned k = 0; k < sizeof(pointers); k++)
+		p->apart[pointers[k]] = roll(d, 3) ? way : 0;
+}
+
+void generate(struct dice *d, struct program *p)
+{
+	struct writer w = { d, p->code, NULL, p->narrow, p->apart };
 	unsigned n = 2 + (unsigned)roll(d, MOST_INSNS);
 
+	move_apart(d, p);
 	while (n--) {
 		one_instruction(&w);
 		if (w.skip && w.p - w.skip > LONGEST_SKIP)
@@ -519,7 +631,7 @@ unsigned generate(struct dice *d, uint8_t *code)
 	}
 	if (w.skip)
 		branch(&w);
-	loop(&w, code);
+	loop(&w, p->code);
 	byte(&w, 0xf4); /* hlt */
-	return (unsigned)(w.p - code);
+	p->length = (unsigned)(w.p - p->code);
 }

@@ -1,11 +1,12 @@
 /*
- * blocks [--cases N] [--seed S] [--case K] [--kicks 1]
+ * blocks [--cases N] [--seed S] [--case K] [--kicks 1] [--narrow 1]
  *
  * Runs loops of random instructions, most of which access memory at the edges of pages or work with
  * flags, by the translator and by the interpreter: registers, memory and page tables must be the same
  * afterwards. Single instructions are the oracle's; here it is about what the translator makes of
  * several. The pages differ in rights and in what is present, and one contains code. With --kicks
- * another thread makes translated code leave at its polls, wherever it happens to be.
+ * another thread makes translated code leave at its polls, wherever it happens to be. With --narrow the
+ * loops are 32-bit code in compatibility mode, among it pointers that reach their pages by wrapping.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -28,10 +29,14 @@
 #define WRITABLE   0x20000000u /* gva of the same 2 MiB, for the processor's own stores */
 #define IST_TOP    0xa000u
 #define PT         0x20000u
+#define NARROW_PD  0x21000u
+#define CODE_SELECTOR 0x40u /* of 32-bit code */
 #define DATA       0x200000u /* gva of PAGES pages, all others of these 2 MiB are not present */
 #define FRAMES     0x100000u
 #define PAGES      8u
 #define TSS_IST1   36
+#define TOP        0xffe00000u /* gva of the same 2 MiB as DATA */
+#define TOP_PAGES  (512 - PAGES) /* here they are the pages at the end, too */
 #define BUDGET     2000u
 #define FLAGS_SEEN (FLAG_CF | FLAG_PF | FLAG_ZF | FLAG_SF | FLAG_OF)
 
@@ -39,18 +44,20 @@
 
 struct options {
 	uint64_t cases, seed, one;
-	bool single, kicks;
+	bool single, kicks, narrow;
 };
 
 struct runner {
 	struct x86_box box;
 	struct x86_cpu *cpu;
 	const struct engine_ops *engine;
+	struct x86_segment start_cs; /* the handler's is another */
 	uint64_t executed; /* instructions of the last case, if counted */
 };
 
 static struct runner interp, jit;
 static uint64_t excepted; /* cases that ended in an exception */
+static uint64_t endless;  /* cases that were left out */
 
 /* In order of addresses; frames are not, so that nobody gets away with crossing a page. */
 static const struct page {
@@ -64,11 +71,11 @@ static const struct page {
 };
 
 /* Skips the faulting instruction where it is one of ours, else goes to HANDLER. */
-static void write_handlers(struct x86_box *b)
+static void write_handlers(struct x86_box *b, bool narrow)
 {
-	static const uint8_t divide[] = {
+	static uint8_t divide[] = {
 		0x50, 0x48, 0x8b, 0x44, 0x24, 0x08, /* push rax; mov rax, [rsp + 8] */
-		0x81, 0x38, 0x48, 0xf7, 0x34, 0x25, /* cmp dword [rax], faulting[FAULT_DIVIDE] */
+		0x81, 0x38, 0, 0, 0, 0,             /* cmp dword [rax], faulting[FAULT_DIVIDE] */
 		0x58, 0x75, 0xe1,                   /* pop rax; jne HANDLER */
 		0x48, 0x83, 0x04, 0x24, FAULTING_BYTES, 0x48, 0xcf, /* add qword [rsp], 8; iretq */
 	};
@@ -85,13 +92,14 @@ static void write_handlers(struct x86_box *b)
 		0x48, 0x83, 0xc4, 0x08, 0x48, 0x83, 0x04, 0x24, FAULTING_BYTES, 0x48, 0xcf,
 	};
 
+	memcpy(divide + 8, faulting[narrow][FAULT_DIVIDE], 4);
 	box_put(b, HANDLER, 0xf4, 1);
 	memcpy(ram_ptr(&b->ram, GPA(HANDLE_DE), sizeof(divide)), divide, sizeof(divide));
 	memcpy(ram_ptr(&b->ram, GPA(HANDLE_GP), sizeof(protection)), protection, sizeof(protection));
 	memcpy(ram_ptr(&b->ram, GPA(HANDLE_PF), sizeof(page)), page, sizeof(page));
 }
 
-static void fill_pages(struct x86_box *b)
+static void fill_pages(struct x86_box *b, bool narrow)
 {
 	static uint64_t content[PAGES * PAGE_SIZE / 8];
 	struct dice d = { 1 };
@@ -100,13 +108,29 @@ static void fill_pages(struct x86_box *b)
 		content[k] = roll(&d, UINT64_MAX);
 	memcpy(ram_ptr(&b->ram, GPA(FRAMES), sizeof(content)), content, sizeof(content));
 	memset(ram_ptr(&b->ram, GPA(SHARED), PAGE_SIZE), 0, PAGE_SIZE);
-	write_handlers(b);
+	write_handlers(b, narrow);
 	ram_note_write(&b->ram, ram_ptr(&b->ram, GPA(SHARED), PAGE_SIZE), PAGE_SIZE);
-	for (unsigned k = 0; k < PAGES; k++)
+	for (unsigned k = 0; k < PAGES; k++) {
 		box_put(b, PT + 8 * k, pages[k].frame | pages[k].bits, 8);
+		box_put(b, PT + 8 * (TOP_PAGES + k), pages[k].frame | pages[k].bits, 8);
+	}
 }
 
-static void init_runner(struct runner *r, const char *engine)
+/* At the end of 4 GiB too, whose page directory comes behind the first; CS and data are flat. */
+static void init_narrow(struct runner *r)
+{
+	struct x86_segment *seg = r->cpu->s.seg;
+
+	box_put(&r->box, BOX_PML4 + 0x1000 + 8 * 3, NARROW_PD | 7, 8);
+	box_put(&r->box, NARROW_PD + 8 * ((TOP >> 21) & 511), PT | 7, 8);
+	for (unsigned k = 0; k < 6; k++)
+		seg[k] = (struct x86_segment){ seg[k].selector, 0xc93, UINT32_MAX, 0 };
+	seg[CS].attr = 0xc9b;
+	seg[CS].selector = CODE_SELECTOR;
+	box_put(&r->box, BOX_GDT + CODE_SELECTOR, UINT64_C(0x00cf9b000000ffff), 8);
+}
+
+static void init_runner(struct runner *r, const char *engine, bool narrow)
 {
 	r->engine = engine_find(engine);
 	box_init(&r->box, 1);
@@ -124,32 +148,52 @@ static void init_runner(struct runner *r, const char *engine)
 	box_set_gate(&r->box, r->cpu, 13, HANDLE_GP, 0x8e, 1);
 	box_set_gate(&r->box, r->cpu, 14, HANDLE_PF, 0x8e, 1);
 	box_put(&r->box, BOX_TSS + TSS_IST1, WRITABLE + IST_TOP, 8);
+	if (narrow)
+		init_narrow(r);
+	r->start_cs = r->cpu->s.seg[CS];
 }
 
 /* ---- One case ---- */
 
-static uint64_t start_address(struct dice *d)
+static uint64_t start_address(struct dice *d, bool narrow)
 {
-	uint64_t edge = DATA + PAGE_SIZE * (1 + roll(d, PAGES - 1));
+	uint64_t start = narrow && !roll(d, 3) ? TOP + TOP_PAGES * PAGE_SIZE : DATA;
+	uint64_t edge = start + PAGE_SIZE * (1 + roll(d, PAGES - 1));
 
 	switch (roll(d, 60)) {
 	case 0 ... 5:
 		return edge + roll(d, 400) - 200;
 	case 6:
-		return UINT64_C(0x800000000000) + roll(d, 64) - 32; /* the end of canonical ones */
+		/* The end of canonical ones, or the 4 GiB. */
+		return (narrow ? 0 : UINT64_C(0x800000000000)) + roll(d, 64) - 32;
 	case 7 ... 19:
 		return edge + 8 * roll(d, 64) - 256;
 	default:
-		return DATA + PAGE_SIZE * roll(d, 2) + 8 * roll(d, 512);
+		return start + PAGE_SIZE * roll(d, 2) + 8 * roll(d, 512);
 	}
 }
 
-static void set_registers(struct x86_cpu *c, struct dice d)
+/* In 32-bit code the index may be negative: the sum of an operand wraps then. */
+static void set_narrow_registers(struct runner *r, const struct program *p, struct dice *d)
 {
-	for (unsigned r = 0; r < 16; r++)
-		c->s.gpr[r] = is_pointer(r) ? start_address(&d) : roll(&d, UINT64_MAX);
+	uint64_t *gpr = r->cpu->s.gpr;
+
+	for (unsigned k = 0; k < 8; k++)
+		gpr[k] = (uint32_t)(gpr[k] - p->apart[k]);
+	gpr[NARROW_INDEX_REG] = (uint32_t)(roll(d, 32) - 8);
+	box_put(&r->box, NARROW_COUNTER - WRITABLE, 1 + roll(d, 6), 4);
+}
+
+static void set_registers(struct runner *r, const struct program *p, struct dice d)
+{
+	struct x86_cpu *c = r->cpu;
+
+	for (unsigned k = 0; k < 16; k++)
+		c->s.gpr[k] = is_pointer(k, p->narrow) ? start_address(&d, p->narrow) : roll(&d, UINT64_MAX);
 	c->s.gpr[INDEX_REG] = roll(&d, 24);
 	c->s.gpr[COUNTER_REG] = 1 + roll(&d, 6);
+	if (p->narrow)
+		set_narrow_registers(r, p, &d);
 	for (unsigned k = 0; k < 8; k++)
 		for (unsigned n = 0; n < 4; n++)
 			c->s.vec[k].q[n] = roll(&d, UINT64_MAX);
@@ -158,26 +202,33 @@ static void set_registers(struct x86_cpu *c, struct dice d)
 	c->s.activity = CPU_ACTIVE;
 }
 
-/* Half of the cases are counted: no block is chained to another then. */
-static void run_case(struct runner *r, struct dice d, const uint8_t *code, unsigned length)
+/*
+ * Half of the cases are counted: no block is chained to another then. False: the case does not end, as
+ * when it overwrites its own handlers.
+ */
+static bool run_case(struct runner *r, struct dice d, const struct program *program)
 {
-	bool counted = roll(&d, 2);
-	unsigned start = roll(&d, 3) ? START : (unsigned)(PAGE_SIZE - roll(&d, length));
+	bool counted = roll(&d, 2), bounded = counted || r == &interp;
+	enum exit_reason why;
+	unsigned start = roll(&d, 3) ? START : (unsigned)(PAGE_SIZE - roll(&d, program->length));
 	uint8_t *p = ram_ptr(&r->box.ram, GPA(CODE), CODE_PAGES * PAGE_SIZE);
 
 	memset(p, 0, CODE_PAGES * PAGE_SIZE);
-	memcpy(p + start, code, length);
-	write_functions(p + (FUNCTIONS - CODE));
+	memcpy(p + start, program->code, program->length);
+	write_functions(p + (FUNCTIONS - CODE), program->narrow);
 	ram_note_write(&r->box.ram, p, CODE_PAGES * PAGE_SIZE);
-	fill_pages(&r->box);
-	set_registers(r->cpu, d);
+	fill_pages(&r->box, program->narrow);
+	set_registers(r, program, d);
 	r->cpu->s.rip = CODE + start;
+	r->cpu->s.seg[CS] = r->start_cs;
 	r->engine->state_load(r->cpu);
 	r->executed = r->cpu->count.instructions;
-	while (r->engine->run(r->cpu, counted ? BUDGET : ENGINE_NO_BUDGET) == EXIT_KICKED)
-		;
+	do
+		why = r->engine->run(r->cpu, bounded ? BUDGET : ENGINE_NO_BUDGET);
+	while (why == EXIT_KICKED && r != &interp);
 	r->engine->state_save(r->cpu);
 	r->executed = counted ? r->cpu->count.instructions - r->executed : 0;
+	return why == EXIT_HALTED;
 }
 
 /* ---- Comparison ---- */
@@ -229,13 +280,13 @@ static const char *difference(void)
 										       : "memory";
 }
 
-static void print_case(const uint8_t *code, unsigned length, const char *what)
+static void print_case(const struct program *p, const char *what)
 {
 	const struct x86_state *a = &interp.cpu->s, *b = &jit.cpu->s;
 
 	printf("%s differs; code:", what);
-	for (unsigned k = 0; k < length; k++)
-		printf(" %02x", code[k]);
+	for (unsigned k = 0; k < p->length; k++)
+		printf(" %02x", p->code[k]);
 	printf("\nrip %" PRIx64 " and %" PRIx64 ", rflags %" PRIx64 " and %" PRIx64 "\n", a->rip,
 	       b->rip, a->rflags, b->rflags);
 	for (unsigned r = 0; r < 16; r++)
@@ -246,18 +297,22 @@ static void print_case(const uint8_t *code, unsigned length, const char *what)
 static bool agree(const struct options *o, uint64_t number)
 {
 	struct dice d = { (o->seed << 32 ^ number) * UINT64_C(0x9e3779b97f4a7c15) | 1 };
-	uint8_t code[1024];
-	unsigned length = generate(&d, code);
+	struct program p = { .narrow = o->narrow };
 	const char *what;
 
-	run_case(&interp, d, code, length);
-	run_case(&jit, d, code, length);
+	generate(&d, &p);
+	if (!run_case(&interp, d, &p)) {
+		endless++;
+		return true;
+	}
+	run_case(&jit, d, &p);
 	what = difference();
 	excepted += interp.cpu->s.rip == HANDLER + 1;
 	if (what || o->single)
-		print_case(code, length, what ? what : "nothing");
+		print_case(&p, what ? what : "nothing");
 	if (what)
-		printf("rerun: blocks --seed %" PRIu64 " --case %" PRIu64 "\n", o->seed, number);
+		printf("rerun: blocks --seed %" PRIu64 " --case %" PRIu64 "%s\n", o->seed, number,
+		       o->narrow ? " --narrow 1" : "");
 	return !what;
 }
 
@@ -276,6 +331,8 @@ static struct options parse(int argc, char **argv)
 			o.one = value, o.single = true;
 		else if (!strcmp(argv[k], "--kicks"))
 			o.kicks = value;
+		else if (!strcmp(argv[k], "--narrow"))
+			o.narrow = value;
 	}
 	return o;
 }
@@ -298,8 +355,8 @@ int main(int argc, char **argv)
 		printf("skipped: this host cannot run the translator\n");
 		return 77;
 	}
-	init_runner(&interp, "interp");
-	init_runner(&jit, "jit");
+	init_runner(&interp, "interp", o.narrow);
+	init_runner(&jit, "jit", o.narrow);
 	if (o.kicks)
 		LM_BUG_ON(pthread_create(&kicker, NULL, kick_on, jit.cpu));
 	if (o.single)
@@ -307,6 +364,7 @@ int main(int argc, char **argv)
 	for (uint64_t n = 0; n < o.cases; n++)
 		if (!agree(&o, n))
 			return 1;
-	printf("%" PRIu64 " cases, %" PRIu64 " ended in exceptions\n", o.cases, excepted);
+	printf("%" PRIu64 " cases, %" PRIu64 " ended in exceptions, %" PRIu64 " not at all\n", o.cases,
+	       excepted, endless);
 	return 0;
 }
