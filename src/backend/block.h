@@ -1,8 +1,10 @@
 /*
- * Disk images: raw files and block devices behind a struct blockdev (dev/blockdev.h).
+ * Disks: an image (image.h) behind a struct blockdev (dev/blockdev.h).
  *
- * Requests are served by a few worker threads and complete on the event loop's thread under its
- * lock; in synchronous mode (deterministic machines) they complete inside submit.
+ * Requests whose place in the file is known go to io_uring where the file is open with O_DIRECT and
+ * the host allows it; all others are served by a few worker threads. Both complete on the event
+ * loop's thread under its lock; in synchronous mode (deterministic machines) they complete inside
+ * submit.
  *
  * An image is locked while open: one writer, or any number of readers. Ephemeral mode opens it for
  * reading and keeps what the guest writes in an unlinked sparse file, gone at close.
@@ -10,16 +12,42 @@
 #ifndef LM_BACKEND_BLOCK_H
 #define LM_BACKEND_BLOCK_H
 
+#include "backend/image.h"
 #include "base/err.h"
 #include "dev/blockdev.h"
 #include "event/loop.h"
 
+/* What becomes of a request that the host cannot serve. */
+enum block_on_error {
+	BLOCK_REPORT,	   /* the guest sees an I/O error */
+	BLOCK_STOP,	   /* any error stops the machine */
+	BLOCK_STOP_ENOSPC, /* writes without space stop the machine, all else is the guest's error */
+};
+
+/* Where data go. */
+enum block_cache {
+	BLOCK_CACHE_AUTO,   /* direct for what is written to, the page cache for all else */
+	BLOCK_CACHE_DIRECT, /* O_DIRECT, where the file system has it */
+	BLOCK_CACHE_HOST,   /* through the host's page cache */
+};
+
 struct block_options {
 	const char *path;
 	const char *id; /* serial number, cut at BLOCK_ID_SIZE; NULL for the file's name */
+	enum image_format format;
+	enum block_cache cache;
+	enum block_on_error on_error;
 	bool read_only;
-	bool ephemeral;	  /* not with read_only */
-	bool synchronous; /* no worker threads */
+	bool ephemeral;	    /* not with read_only */
+	bool allow_backing; /* images may name a backing file */
+	bool synchronous;   /* no worker threads */
+	bool no_uring;	    /* worker threads only */
+	/*
+	 * Under the device lock: a request failed in a way that stops the machine, and waits for
+	 * block_resume. NULL where that is not offered: then errors are always the guest's.
+	 */
+	void (*stop)(void *opaque, struct blockdev *dev, int error);
+	void *opaque;
 };
 
 /* *out is owned by the caller, for block_close. On failure *out is NULL. */
@@ -27,5 +55,21 @@ int block_open(struct blockdev **out, const struct block_options *options, struc
 	       struct lm_err *err);
 /* Completes what is in flight, under the device lock. NULL is allowed. */
 void block_close(struct blockdev *dev);
+
+/* Under the device lock: whether requests wait since an error, and another try for them. */
+bool block_is_stopped(const struct blockdev *dev);
+void block_resume(struct blockdev *dev);
+
+/*
+ * Under the device lock, vCPUs parked: everything submitted is done, and everything done is on
+ * stable storage. -EBUSY where requests wait since an error.
+ */
+int block_quiesce(struct blockdev *dev, struct lm_err *err);
+
+/*
+ * Quiescent disk: writes what an ephemeral disk has over its base into a new qcow2 image with that
+ * base as backing file.
+ */
+int block_save_overlay(struct blockdev *dev, const char *path, struct lm_err *err);
 
 #endif

@@ -2,13 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/bits.h"
 
 #define MAX_PIECES 64 /* of one system call */
-#define ZERO_CHUNK (64 * KIB)
 
 /* The pieces of [skip, skip + len), as many as fit in `to`; their number. */
 static int slice(const struct iovec *iov, unsigned count, uint64_t skip, uint64_t len,
@@ -65,51 +64,43 @@ int block_write(int fd, uint64_t offset, const struct iovec *iov, unsigned count
 	return move(fd, true, offset, iov, count, skip, len);
 }
 
-static int allocate(int fd, int mode, uint64_t offset, uint64_t len)
+/* One of to, from, or neither: zeros into the pieces. */
+static void copy(const struct iovec *iov, unsigned count, uint64_t skip, uint8_t *to,
+		 const uint8_t *from, uint64_t len)
 {
-	int rc;
+	for (unsigned k = 0; k < count && len; k++) {
+		uint8_t *piece = iov[k].iov_base;
+		size_t n;
 
-	if (!len)
-		return 0;
-	do {
-		rc = fallocate(fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len);
-	} while (rc < 0 && errno == EINTR);
-	return rc < 0 ? -errno : 0;
-}
-
-static bool unsupported(int rc)
-{
-	return rc == -EOPNOTSUPP || rc == -ENOSYS || rc == -ENODEV || rc == -EINVAL;
-}
-
-static int write_zeros(int fd, uint64_t offset, uint64_t len)
-{
-	static const uint8_t zeros[ZERO_CHUNK];
-
-	while (len) {
-		uint64_t piece = LM_MIN(len, ZERO_CHUNK);
-		struct iovec iov = {(void *)(uintptr_t)zeros, piece};
-		int rc = block_write(fd, offset, &iov, 1, 0, piece);
-
-		if (rc < 0)
-			return rc;
-		offset += piece;
-		len -= piece;
+		if (skip >= iov[k].iov_len) {
+			skip -= iov[k].iov_len;
+			continue;
+		}
+		n = (size_t)LM_MIN(iov[k].iov_len - skip, len);
+		if (to)
+			to = (uint8_t *)memcpy(to, piece + skip, n) + n;
+		else if (from)
+			memcpy(piece + skip, from, n);
+		else
+			memset(piece + skip, 0, n);
+		from = from ? from + n : NULL;
+		len -= n;
+		skip = 0;
 	}
-	return 0;
 }
 
-int block_zero(int fd, uint64_t offset, uint64_t len, bool may_unmap)
+void block_gather(void *to, const struct iovec *iov, unsigned count, uint64_t skip, uint64_t len)
 {
-	int mode = may_unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
-	int rc = allocate(fd, mode, offset, len);
-
-	return unsupported(rc) ? write_zeros(fd, offset, len) : rc;
+	copy(iov, count, skip, to, NULL, len);
 }
 
-int block_discard(int fd, uint64_t offset, uint64_t len)
+void block_scatter(const struct iovec *iov, unsigned count, uint64_t skip, const void *from,
+		   uint64_t len)
 {
-	int rc = allocate(fd, FALLOC_FL_PUNCH_HOLE, offset, len);
+	copy(iov, count, skip, NULL, from, len);
+}
 
-	return unsupported(rc) ? 0 : rc;
+void block_clear(const struct iovec *iov, unsigned count, uint64_t skip, uint64_t len)
+{
+	copy(iov, count, skip, NULL, NULL, len);
 }

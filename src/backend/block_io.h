@@ -1,4 +1,4 @@
-/* Whole transfers between files and pieces of memory: retries, short transfers, holes. */
+/* Whole transfers between files and pieces of memory: retries and short transfers. */
 #ifndef LM_BACKEND_BLOCK_IO_H
 #define LM_BACKEND_BLOCK_IO_H
 
@@ -14,9 +14,10 @@ int block_read(int fd, uint64_t offset, const struct iovec *iov, unsigned count,
 	       uint64_t len);
 int block_write(int fd, uint64_t offset, const struct iovec *iov, unsigned count, uint64_t skip,
 		uint64_t len);
-/* Makes a range read as zeros: a hole where allowed and possible, else written. */
-int block_zero(int fd, uint64_t offset, uint64_t len, bool may_unmap);
-/* Frees a range; that the file system cannot is no failure. */
-int block_discard(int fd, uint64_t offset, uint64_t len);
+/* Copies between pieces and a buffer, or clears: bytes [skip, skip + len) of the pieces. */
+void block_gather(void *to, const struct iovec *iov, unsigned count, uint64_t skip, uint64_t len);
+void block_scatter(const struct iovec *iov, unsigned count, uint64_t skip, const void *from,
+		   uint64_t len);
+void block_clear(const struct iovec *iov, unsigned count, uint64_t skip, uint64_t len);
 
 #endif

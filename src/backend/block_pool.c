@@ -8,31 +8,6 @@
 
 #include "base/thread.h"
 
-static void list_init(struct block_list *list)
-{
-	list->first = NULL;
-	list->end = &list->first;
-}
-
-static void list_push(struct block_list *list, struct block_request *req)
-{
-	req->next = NULL;
-	*list->end = req;
-	list->end = &req->next;
-}
-
-static struct block_request *list_pop(struct block_list *list)
-{
-	struct block_request *req = list->first;
-
-	if (!req)
-		return NULL;
-	list->first = req->next;
-	if (!list->first)
-		list->end = &list->first;
-	return req;
-}
-
 static void wake_loop(struct block_pool *pool)
 {
 	uint64_t one = 1;
@@ -48,7 +23,7 @@ static void serve(struct block_pool *pool, struct block_request *req)
 	req->result = pool->run(pool->opaque, req);
 	pthread_mutex_lock(&pool->lock);
 	pool->running--;
-	list_push(&pool->done, req);
+	block_list_push(&pool->done, req);
 	if (!pool->running && !pool->todo.first)
 		pthread_cond_broadcast(&pool->idle);
 	wake_loop(pool);
@@ -60,7 +35,7 @@ static void *worker(void *opaque)
 
 	pthread_mutex_lock(&pool->lock);
 	for (;;) {
-		struct block_request *req = list_pop(&pool->todo);
+		struct block_request *req = block_list_pop(&pool->todo);
 
 		if (req) {
 			serve(pool, req);
@@ -83,12 +58,11 @@ static void complete_all(struct block_pool *pool)
 		struct block_request *req;
 
 		pthread_mutex_lock(&pool->lock);
-		req = list_pop(&pool->done);
+		req = block_list_pop(&pool->done);
 		pthread_mutex_unlock(&pool->lock);
 		if (!req)
 			return;
 		pool->finished(pool->opaque, req);
-		req->done(req, req->result);
 	}
 }
 
@@ -107,8 +81,8 @@ int block_pool_init(struct block_pool *pool, struct event_loop *loop, bool synch
 {
 	pool->synchronous = synchronous;
 	pool->event_fd = -1;
-	list_init(&pool->todo);
-	list_init(&pool->done);
+	block_list_init(&pool->todo);
+	block_list_init(&pool->done);
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->work, NULL);
 	pthread_cond_init(&pool->idle, NULL);
@@ -141,7 +115,6 @@ static void run_now(struct block_pool *pool, struct block_request *req)
 {
 	req->result = pool->run(pool->opaque, req);
 	pool->finished(pool->opaque, req);
-	req->done(req, req->result);
 }
 
 static bool start_thread(struct block_pool *pool)
@@ -163,7 +136,7 @@ void block_pool_submit(struct block_pool *pool, struct block_request *req)
 			start_thread(pool);
 		inline_only = !pool->threads;
 		if (!inline_only) {
-			list_push(&pool->todo, req);
+			block_list_push(&pool->todo, req);
 			pthread_cond_signal(&pool->work);
 		}
 		pthread_mutex_unlock(&pool->lock);
@@ -184,4 +157,14 @@ void block_pool_drain(struct block_pool *pool)
 		pthread_mutex_unlock(&pool->lock);
 		complete_all(pool);
 	}
+}
+
+bool block_pool_busy(struct block_pool *pool)
+{
+	bool busy;
+
+	pthread_mutex_lock(&pool->lock);
+	busy = pool->running || pool->todo.first || pool->done.first;
+	pthread_mutex_unlock(&pool->lock);
+	return busy;
 }

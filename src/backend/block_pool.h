@@ -9,20 +9,17 @@
 
 #include <pthread.h>
 
+#include "backend/block_list.h"
 #include "base/err.h"
 #include "dev/blockdev.h"
 #include "event/loop.h"
 
 #define BLOCK_POOL_THREADS 4
 
-struct block_list {
-	struct block_request *first, **end;
-};
-
 struct block_pool {
 	int (*run)(void *opaque, const struct block_request *req); /* 0 or negative errno */
-	/* Before the request's own done, same thread and lock. */
-	void (*finished)(void *opaque, const struct block_request *req);
+	/* Under the device lock, with req->result set: the owner gives the request back. */
+	void (*finished)(void *opaque, struct block_request *req);
 	void *opaque;
 	bool synchronous;
 
@@ -44,5 +41,7 @@ int block_pool_init(struct block_pool *pool, struct event_loop *loop, bool synch
 void block_pool_fini(struct block_pool *pool);
 void block_pool_submit(struct block_pool *pool, struct block_request *req);
 void block_pool_drain(struct block_pool *pool);
+/* Whether anything is waiting, running, or done and not given back. */
+bool block_pool_busy(struct block_pool *pool);
 
 #endif

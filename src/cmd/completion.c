@@ -15,7 +15,7 @@ static bool takes_file(const struct option *o)
 /* "a|b|c": the words that the option knows. */
 static bool takes_words(const struct option *o)
 {
-	return o->arg && strchr(o->arg, '|');
+	return o->arg && strchr(o->arg, '|') && !takes_file(o);
 }
 
 /* Prints words, which are separated by |, with spaces instead. */

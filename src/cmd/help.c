@@ -66,6 +66,10 @@ int print_help(const struct verb *verb)
 		putchar('\n');
 		print_wrapped(*p, 0, 0);
 	}
+	if (verb->subverbs)
+		puts("\nVerbs:");
+	for (const struct verb *const *v = verb->subverbs; v && *v; v++)
+		print_row((*v)->name + strlen(verb->name) + 1, (*v)->summary);
 	puts("\nOptions:");
 	for (const struct option *o = verb->options; o && o->name; o++)
 		print_option(o);
@@ -89,6 +93,17 @@ int print_overview(void)
 	return 0;
 }
 
+/* "image create" as two words. */
+static const struct verb *find_with_subverb(char **words)
+{
+	const struct verb *verb = verb_find(words[0]);
+
+	for (const struct verb *const *v = verb ? verb->subverbs : NULL; v && *v && words[1]; v++)
+		if (!strcmp((*v)->name + strlen(verb->name) + 1, words[1]))
+			return *v;
+	return verb;
+}
+
 static int help_main(const struct verb *self, int argc, char **argv, struct lm_err *err)
 {
 	struct operands rest;
@@ -101,7 +116,7 @@ static int help_main(const struct verb *self, int argc, char **argv, struct lm_e
 		return print_help(self);
 	if (!rest.count)
 		return print_overview();
-	verb = verb_find(rest.words[0]);
+	verb = find_with_subverb(rest.words);
 	if (!verb)
 		return lm_err_set(err, -EINVAL, "no verb \"%.*s\"; lamina help lists them", SHOWN_MAX,
 				  rest.words[0]);

@@ -71,6 +71,8 @@ static void put_verb(const struct verb *verb)
 		put_paragraph(*p);
 	for (const struct option *o = verb->options; o && o->name; o++)
 		put_option(o);
+	for (const struct verb *const *v = verb->subverbs; v && *v; v++)
+		put_verb(*v);
 }
 
 static void put_statuses(void)

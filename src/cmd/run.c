@@ -13,6 +13,7 @@
 #include "base/bits.h"
 #include "base/log.h"
 #include "cmd/default_guest.h"
+#include "cmd/disk_option.h"
 #include "cmd/engines.h"
 #include "cmd/firmware_files.h"
 #include "cmd/help.h"
@@ -43,7 +44,7 @@ struct run_args {
 	struct default_guest guest;
 	struct firmware_choice firmware;
 	char cmdline[CMDLINE_MAX];
-	char *disk_path[MACHINE_MAX_DISKS]; /* heap */
+	char *disk_words[MACHINE_MAX_DISKS]; /* heap */
 	char *net_words[MACHINE_MAX_NETS];  /* heap */
 	struct net_published published[NET_MAX_PUBLISHED];
 	unsigned published_count;
@@ -144,28 +145,38 @@ static int parse_disk(void *target, const char *value, struct lm_err *err)
 	struct run_args *args = target;
 	struct machine_config *config = &args->config;
 	struct disk_config *disk = &config->disk[config->disk_count];
-	size_t len = strlen(value);
-	bool read_only = len > 3 && !strcmp(value + len - 3, ",ro");
-	char *path;
 	int ret;
 
 	if (config->disk_count == MACHINE_MAX_DISKS)
 		return lm_err_set(err, -EINVAL, "a machine has at most %d disks",
 				  MACHINE_MAX_DISKS);
-	path = strndup(value, read_only ? len - 3 : len);
-	if (!path)
-		return lm_err_set(err, -ENOMEM, "out of memory");
-	args->disk_path[config->disk_count++] = path;
-	*disk = (struct disk_config){.path = path, .read_only = read_only};
-	if (read_only)
-		return value_file(path, err);
-	ret = value_file_writable(path, err);
+	ret = disk_option_parse(value, disk, &args->disk_words[config->disk_count++], err);
+	if (ret)
+		return ret;
+	if (disk->read_only || disk->ephemeral)
+		return value_file(disk->path, err);
+	ret = value_file_writable(disk->path, err);
 	if (ret == -EACCES || ret == -EROFS || ret == -EPERM)
 		return lm_err_set(err, ret,
-				  "cannot write to it: %s; write \"%s,ro\" for a disk "
-				  "that the guest only reads",
-				  strerror(-ret), path);
+				  "cannot write to it: %s; write \"%s,ro\" for a disk that the "
+				  "guest only reads, or \"%s,ephemeral\"",
+				  strerror(-ret), disk->path, disk->path);
 	return ret;
+}
+
+static int parse_on_io_error(void *target, const char *value, struct lm_err *err)
+{
+	static const char *const words[] = {[BLOCK_REPORT] = "report",
+					    [BLOCK_STOP] = "stop",
+					    [BLOCK_STOP_ENOSPC] = "enospc"};
+
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(words); k++) {
+		if (strcmp(value, words[k]))
+			continue;
+		((struct run_args *)target)->config.on_io_error = k;
+		return 0;
+	}
+	return lm_err_set(err, -EINVAL, "the choices are report, stop and enospc");
 }
 
 static int parse_firmware(void *target, const char *value, struct lm_err *err)
@@ -336,8 +347,11 @@ static const struct option run_options[] = {
     {"initrd", "FILE", "initial RAM disk; needs --kernel", NULL, parse_initrd},
     {"append", "TEXT", "kernel command line; added to that of the default guest", NULL,
      parse_append},
-    {"disk", "FILE[,ro]", "disk image as virtio disk, ro for read-only; may be repeated", NULL,
-     parse_disk},
+    {"disk", DISK_SYNTAX, "disk: a file or block device; may be repeated", NULL, parse_disk},
+    {"on-io-error", "report|stop|enospc",
+     "when the host cannot read or write a disk: tell the guest, pause the machine, or pause it "
+     "for want of space only",
+     "report", parse_on_io_error},
     {"firmware", FIRMWARE_NAMES "[,vars=FILE]",
      "firmware that boots the disks: BIOS or UEFI, which keeps its variables in FILE",
      "seabios with an IMAGE", parse_firmware},
@@ -382,6 +396,12 @@ static const char *const run_paragraphs[] = {
     "away at the end.",
     "IMAGE is a disk image, as --disk takes it, that the machine's firmware boots: SeaBIOS, or what "
     "--firmware names. With SeaBIOS its screen and that of boot loaders are on the serial port too.",
+    "The properties of a disk follow its file's name behind commas; a comma in a value is written "
+    "twice. ro is for disks that the guest only reads, ephemeral for such as forget what is written "
+    "to them. The format is that of the name (.qcow2) unless format= says it; what a disk contains "
+    "never decides, except for ro and ephemeral. cache=direct bypasses the host's page cache, which "
+    "auto does for disks that are written to. backing=allow lets a qcow2 image name other files of "
+    "yours that it is based on. With the default guest these disks follow its own.",
     "With -- CMD the default guest runs that command instead of a shell: standard input, output "
     "and error are the command's, and lamina exits with its status.",
     NULL,
@@ -429,8 +449,10 @@ static int check_combination(const struct run_args *args, const struct operands 
 				  "out --kernel or the command");
 	if (config->initrd && !config->kernel)
 		return lm_err_set(err, -EINVAL, "--initrd needs --kernel");
-	if (config->disk_count && !config->kernel && !config->firmware.code)
-		return lm_err_set(err, -EINVAL, "--disk needs --kernel or --firmware");
+	if (config->disk_count == MACHINE_MAX_DISKS && !config->kernel && !config->firmware.code)
+		return lm_err_set(err, -EINVAL,
+				  "the default guest has a disk of its own: at most %d others",
+				  MACHINE_MAX_DISKS - 1);
 	if (config->firmware_log && !config->firmware.code)
 		return lm_err_set(err, -EINVAL, "--firmware-log needs --firmware or an image");
 	if (config->command_tty && !rest->after_dashes)
@@ -496,8 +518,11 @@ static int use_default_guest(struct run_args *args, struct lm_err *err)
 	config->kernel = args->guest.kernel;
 	config->initrd = args->guest.initrd;
 	config->append = args->cmdline;
-	config->disk[config->disk_count++] = (struct disk_config){
+	memmove(&config->disk[1], &config->disk[0], config->disk_count * sizeof(config->disk[0]));
+	config->disk_count++;
+	config->disk[0] = (struct disk_config){
 	    .path = args->guest.disk,
+	    .format = IMAGE_RAW,
 	    .ephemeral = true,
 	};
 	return 0;
@@ -680,7 +705,7 @@ static int run_main(const struct verb *self, int argc, char **argv, struct lm_er
 	if (!ret)
 		ret = run_machine(&args, err);
 	for (unsigned k = 0; k < MACHINE_MAX_DISKS; k++)
-		free(args.disk_path[k]);
+		free(args.disk_words[k]);
 	for (unsigned k = 0; k < MACHINE_MAX_NETS; k++)
 		free(args.net_words[k]);
 	return ret;

@@ -28,6 +28,7 @@ struct verb {
 	const char *operands;	       /* as in a synopsis; NULL for none */
 	const char *const *paragraphs; /* NULL-terminated description; NULL for none */
 	const struct option *options;  /* ended by a NULL name; NULL for none */
+	const struct verb *const *subverbs; /* NULL-terminated, with their full names; NULL for none */
 	bool statuses;		       /* help ends with the table of exit statuses */
 	bool hidden;		       /* in neither help nor completion */
 	/*
@@ -43,6 +44,6 @@ extern const struct verb *const verbs[];
 /* By name, hidden ones too, or NULL. */
 const struct verb *verb_find(const char *name);
 
-extern const struct verb run_verb, ps_verb, pause_verb, resume_verb, stop_verb, screenshot_verb, sendkeys_verb, doctor_verb, help_verb, completion_verb, man_verb;
+extern const struct verb run_verb, ps_verb, pause_verb, resume_verb, stop_verb, screenshot_verb, sendkeys_verb, image_verb, doctor_verb, help_verb, completion_verb, man_verb;
 
 #endif

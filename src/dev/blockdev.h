@@ -36,8 +36,13 @@ struct blockdev;
 
 struct blockdev_ops {
 	void (*submit)(struct blockdev *dev, struct block_request *req);
-	/* Returns when all that was submitted is done. */
+	/*
+	 * Returns when all that was submitted is done, or waits for the machine to be resumed after
+	 * an error.
+	 */
 	void (*drain)(struct blockdev *dev);
+	/* The same, and what waits after an error is done, with its error. */
+	void (*abandon)(struct blockdev *dev);
 };
 
 struct blockdev {

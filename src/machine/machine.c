@@ -109,15 +109,40 @@ static void on_command_end(void *opaque, int status)
 
 /* ---- Building ---- */
 
+static void pause_after_io_error(struct machine *m, void *opaque)
+{
+	m->io_error_pending = false;
+	machine_pause(m);
+}
+
+/* Under the device lock. */
+static void on_io_error(void *opaque, struct blockdev *dev, int error)
+{
+	struct machine *m = opaque;
+
+	if (m->io_error_pending)
+		return;
+	m->io_error_pending = true;
+	m->io_error.run = pause_after_io_error;
+	machine_when_still(m, &m->io_error);
+}
+
 static int open_disks(struct machine *m, struct lm_err *err)
 {
 	for (unsigned k = 0; k < m->config.disk_count; k++) {
 		const struct disk_config *d = &m->config.disk[k];
 		struct block_options options = {
 			.path = d->path,
+			.id = d->serial,
+			.format = d->format,
+			.cache = d->cache,
+			.on_error = m->config.on_io_error,
 			.read_only = d->read_only,
 			.ephemeral = d->ephemeral,
+			.allow_backing = d->allow_backing,
 			.synchronous = m->config.deterministic,
+			.stop = m->config.deterministic ? NULL : on_io_error,
+			.opaque = m,
 		};
 		int rc = block_open(&m->disk[k], &options, &m->loop, err);
 

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "backend/block.h"
 #include "backend/net.h"
 #include "base/err.h"
 #include "engine/engine.h"
@@ -18,10 +19,17 @@
 #define MACHINE_MAX_NETS  8
 #define MACHINE_MAX_CPUS  64
 
+enum disk_interface { DISK_VIRTIO };
+
 struct disk_config {
 	const char *path;
+	const char *serial; /* NULL: the file's name */
+	enum image_format format;
+	enum disk_interface interface;
+	enum block_cache cache;
 	bool read_only;
 	bool ephemeral; /* writes go to a temporary overlay; the file stays as it is */
+	bool allow_backing;
 };
 
 enum console_kind {
@@ -44,6 +52,7 @@ struct machine_config {
 	unsigned disk_count;
 	struct net_options net[MACHINE_MAX_NETS];
 	unsigned net_count;
+	enum block_on_error on_io_error; /* deterministic machines always report */
 	unsigned timeout_s;     /* 0: none */
 	bool no_reboot;
 	bool test_devices;

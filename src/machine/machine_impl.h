@@ -34,6 +34,8 @@ struct machine {
 	bool reset_wanted;
 	bool still;  /* the guest stands still: vCPUs parked, clock stopped, nothing in flight */
 	bool paused; /* and stays so */
+	struct machine_task io_error;  /* pauses after an error of a disk's host file */
+	bool io_error_pending;
 	struct machine_task *tasks; /* in order of arrival; under the device lock */
 	int64_t created_ns;         /* CLOCK_BOOTTIME */
 	struct lm_err failure;      /* of the engine, before END_ENGINE is set */

@@ -20,6 +20,15 @@ void machine_hold_still(struct machine *m)
 	m->still = true;
 }
 
+/* What failed and stopped the machine is tried again. */
+static void resume_disks(struct machine *m)
+{
+	loop_lock(&m->loop);
+	for (unsigned k = 0; k < m->config.disk_count; k++)
+		block_resume(m->disk[k]);
+	loop_unlock(&m->loop);
+}
+
 void machine_let_go(struct machine *m)
 {
 	if (m->paused)
@@ -27,6 +36,7 @@ void machine_let_go(struct machine *m)
 	m->still = false;
 	clock_start(&m->loop.clock);
 	networks_start(&m->networks);
+	resume_disks(m);
 	vcpus_resume(&m->vcpus);
 }
 

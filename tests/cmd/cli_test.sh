@@ -76,7 +76,7 @@ refuses 'unknown verb "xyzzy"; lamina help' xyzzy
 prints '^lamina [0-9]*\.[0-9]*\.[0-9]*$' --version
 prints '^  run ' help
 prints '^  run ' --help
-for verb in run ps pause resume stop doctor completion help; do
+for verb in run image ps pause resume stop doctor completion help; do
 	prints "^usage: lamina $verb" "$verb" --help
 	prints "^usage: lamina $verb" help "$verb"
 	prints "^  $verb " help
@@ -211,6 +211,22 @@ for option in kernel initrd disk symbols; do
 	refuses "$option : .*No such file" run --$option ''
 done
 refuses 'none,ro: .*No such file' run --disk "$dir/none,ro"
+refuses 'no such property of a disk: "rw"' run --disk "$dir/disk,rw"
+refuses 'format=vmdk: the choices are raw and qcow2' run --disk "$dir/disk,format=vmdk"
+refuses '"format" takes a value' run --disk "$dir/disk,format"
+refuses '"ro" takes no value' run --disk "$dir/disk,ro=1"
+refuses 'either ro or ephemeral' run --disk "$dir/disk,ro,ephemeral"
+refuses 'No such file' run --disk ",ro"
+refuses '1 to 20 bytes' run --disk "$dir/disk,serial=123456789012345678901"
+refuses 'a,,b: cannot write: No such file' run --disk "$dir/a,,b"
+refuses 'choices are report, stop and enospc' run --on-io-error no
+refuses 'usage: lamina image create' image
+refuses 'did you mean "convert"' image convrt
+refuses 'usage: lamina image info' image info
+refuses 'backing-format' image create --backing "$dir/disk" "$dir/new.qcow2"
+refuses 'power of two' image create --cluster-size 3K "$dir/new.qcow2" 1M
+refuses 'positive multiple of 512' image create "$dir/new.qcow2" 1000
+refuses 'such a file already' image create "$dir/disk" 1M
 if [ "$(id -u)" != 0 ]; then
 	chmod 0 "$dir/file"
 	refuses 'cannot read: Permission denied' run --kernel "$dir/file"
@@ -221,7 +237,6 @@ fi
 
 # Combinations
 refuses '\-\-initrd needs --kernel' run --initrd "$dir/file"
-refuses '\-\-disk needs --kernel or --firmware' run --disk "$dir/disk"
 refuses 'default guest only' run --kernel "$dir/file" -- ls
 refuses '\-\-tty needs a command' run --tty
 refuses '\-\-deterministic needs --cpus 1' run --deterministic --cpus 2

@@ -415,25 +415,15 @@ static void test_threads(struct block_options o)
 #define RACE_BLOCKS 2000
 
 struct racer {
-	struct overlay *o;
+	struct image *o;
 	unsigned sector; /* of each block */
 	unsigned *turn;	 /* both racers' steps so far */
 	unsigned failed;
 };
 
-static int overlay_sector(struct overlay *o, enum block_op op, unsigned block, unsigned sector,
-			  uint8_t buf[512])
+static uint64_t sector_at(unsigned block, unsigned sector)
 {
-	struct iovec iov = {buf, 512};
-	struct block_request req = {
-	    .op = op,
-	    .offset = (uint64_t)block * OVERLAY_BLOCK + sector * 512,
-	    .len = 512,
-	    .iov = &iov,
-	    .iov_count = 1,
-	};
-
-	return overlay_run(o, &req);
+	return (uint64_t)block * OVERLAY_BLOCK + sector * 512;
 }
 
 static void *race(void *opaque)
@@ -446,36 +436,37 @@ static void *race(void *opaque)
 		__atomic_fetch_add(r->turn, 1, __ATOMIC_SEQ_CST);
 		while (__atomic_load_n(r->turn, __ATOMIC_SEQ_CST) < 2 * (k + 1))
 			sched_yield();
-		r->failed += overlay_sector(r->o, BLOCK_WRITE, k, r->sector, buf) != 0;
+		r->failed += image_write(r->o, buf, sector_at(k, r->sector), 512) != 0;
 	}
 	return NULL;
 }
 
 static void test_overlay_race(void)
 {
-	int fd = open(image, O_CREAT | O_TRUNC | O_RDWR, 0600);
+	struct image_options how = {.path = image};
 	unsigned turn = 0, wrong = 0;
 	struct racer r[2];
-	struct overlay o;
+	struct image *base, *o;
 	pthread_t thread;
 
-	CHECK_EQ(ftruncate(fd, RACE_BLOCKS * OVERLAY_BLOCK), 0);
-	CHECK_EQ(overlay_init(&o, fd, RACE_BLOCKS * OVERLAY_BLOCK, NULL), 0);
+	make_image();
+	CHECK_EQ(truncate(image, RACE_BLOCKS * OVERLAY_BLOCK), 0);
+	CHECK_EQ(image_open(&base, &how, NULL), 0);
+	CHECK_EQ(overlay_open(&o, base, NULL), 0);
 	for (unsigned k = 0; k < 2; k++)
-		r[k] = (struct racer){&o, 3 * k, &turn, 0};
+		r[k] = (struct racer){o, 3 * k, &turn, 0};
 	CHECK_EQ(pthread_create(&thread, NULL, race, &r[1]), 0);
 	race(&r[0]);
 	pthread_join(thread, NULL);
 	for (unsigned k = 0; k < 2 * RACE_BLOCKS; k++) {
 		uint8_t buf[512] = {0};
 
-		wrong += overlay_sector(&o, BLOCK_READ, k / 2, r[k % 2].sector, buf) != 0;
+		wrong += image_read(o, buf, sector_at(k / 2, r[k % 2].sector), 512) != 0;
 		wrong += buf[511] != r[k % 2].sector + 1;
 	}
 	CHECK_EQ(r[0].failed + r[1].failed, 0);
 	CHECK_EQ(wrong, 0);
-	overlay_fini(&o);
-	close(fd);
+	CHECK_EQ(image_close(o), 0);
 }
 
 static int open_error(const char *path, struct block_options o, struct lm_err *err)

@@ -228,6 +228,14 @@ const struct fields_section virtio_blk_section = {
 	.post_load = blk_loaded,
 };
 
+static void blk_abandon(struct virtio_device *dev)
+{
+	struct virtio_blk *blk = LM_CONTAINER_OF(dev, struct virtio_blk, virtio);
+
+	if (blk->backend->ops->abandon)
+		blk->backend->ops->abandon(blk->backend);
+}
+
 static const struct virtio_ops blk_ops = {
     .name = "virtio-blk",
     .id = VIRTIO_ID_BLOCK,
@@ -235,6 +243,7 @@ static const struct virtio_ops blk_ops = {
     .notify = blk_notify,
     .reset = blk_reset,
     .drain = blk_drain,
+    .abandon = blk_abandon,
     .section = &virtio_blk_section,
 };
 

@@ -44,10 +44,18 @@ void virtio_device_init(struct virtio_device *dev, const struct virtio_setup *se
 	timer_init(&dev->continue_timer, loop, run_again, dev);
 }
 
+static void finish_requests(struct virtio_device *dev)
+{
+	if (dev->ops->drain)
+		dev->ops->drain(dev);
+	if (dev->ops->abandon)
+		dev->ops->abandon(dev);
+}
+
 void virtio_device_fini(struct virtio_device *dev)
 {
-	if (dev->ops && dev->ops->drain)
-		dev->ops->drain(dev);
+	if (dev->ops)
+		finish_requests(dev);
 	if (dev->loop)
 		timer_cancel(&dev->continue_timer);
 }
@@ -188,8 +196,8 @@ static void begin_reset(struct virtio_device *dev)
 void virtio_reset_now(struct virtio_device *dev)
 {
 	begin_reset(dev);
-	if (dev->reset_pending && dev->ops->drain)
-		dev->ops->drain(dev);
+	if (dev->reset_pending)
+		finish_requests(dev);
 }
 
 void virtio_hold(struct virtio_device *dev)

@@ -36,6 +36,8 @@ struct virtio_ops {
 	void (*reset)(struct virtio_device *dev);
 	/* Wait until nothing is in flight. NULL where nothing ever is. */
 	void (*drain)(struct virtio_device *dev);
+	/* Make it so, also where requests wait for the host's user. NULL where drain is enough. */
+	void (*abandon)(struct virtio_device *dev);
 	/* The driver wrote its configuration space; NULL where that is read-only. */
 	void (*config_written)(struct virtio_device *dev, unsigned offset, uint32_t value,
 			       unsigned size);

@@ -1,0 +1,305 @@
+#include "backend/block.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/block_overlay.h"
+#include "backend/block_pool.h"
+#include "backend/image_copy.h"
+#include "base/bits.h"
+#include "base/log.h"
+
+struct block_disk {
+	struct blockdev dev;
+	struct image *image;
+	struct block_pool pool;
+	struct block_list held; /* failed, and waiting for block_resume */
+	enum block_on_error on_error;
+	void (*stop)(void *opaque, struct blockdev *dev, int error);
+	void *opaque;
+	char *path;
+	enum image_format base_format; /* of an ephemeral disk */
+	bool ephemeral;
+	bool failure_logged;
+};
+
+static struct block_disk *disk_of(const struct blockdev *dev)
+{
+	return LM_CONTAINER_OF(dev, struct block_disk, dev);
+}
+
+/* ---- Serving ---- */
+
+static int flush_if(struct image *img, int rc, bool wanted)
+{
+	return rc < 0 || !wanted ? rc : img->ops->flush(img);
+}
+
+static int run_image(struct image *img, const struct block_request *req)
+{
+	int rc;
+
+	switch (req->op) {
+	case BLOCK_READ:
+		return img->ops->read(img, req->offset, req->iov, req->iov_count, 0, req->len);
+	case BLOCK_WRITE:
+		rc = img->ops->write(img, req->offset, req->iov, req->iov_count, 0, req->len);
+		return flush_if(img, rc, req->sync);
+	case BLOCK_DISCARD:
+		return img->ops->discard(img, req->offset, req->len);
+	case BLOCK_WRITE_ZEROES:
+		rc = img->ops->zero(img, req->offset, req->len, req->may_unmap);
+		return flush_if(img, rc, req->sync);
+	case BLOCK_FLUSH:
+		return img->ops->flush(img);
+	}
+	return -EINVAL;
+}
+
+static int run(void *opaque, const struct block_request *req)
+{
+	struct block_disk *d = opaque;
+
+	if (d->dev.read_only && req->op != BLOCK_READ)
+		return req->op == BLOCK_FLUSH ? 0 : -EROFS;
+	return run_image(d->image, req);
+}
+
+/* ---- Errors ---- */
+
+static bool stops(const struct block_disk *d, const struct block_request *req)
+{
+	if (!d->stop || d->on_error == BLOCK_REPORT)
+		return false;
+	return d->on_error == BLOCK_STOP || req->result == -ENOSPC || req->result == -EDQUOT;
+}
+
+static void log_failure(struct block_disk *d, const struct block_request *req, const char *effect)
+{
+	static const char *const verb[] = {
+	    [BLOCK_READ] = "reading",	      [BLOCK_WRITE] = "writing",
+	    [BLOCK_FLUSH] = "flushing",	      [BLOCK_DISCARD] = "discarding",
+	    [BLOCK_WRITE_ZEROES] = "zeroing",
+	};
+
+	if (d->failure_logged)
+		return;
+	d->failure_logged = true;
+	log_line(LOG_WARN, "disk %s: %s at byte %llu: %s; %s", d->path, verb[req->op],
+		 (unsigned long long)req->offset, strerror(-req->result), effect);
+}
+
+/* Under the device lock, once for each request: gives it back, or keeps it for block_resume. */
+static void complete(struct block_disk *d, struct block_request *req)
+{
+	if (!req->result) {
+		req->done(req, 0);
+		return;
+	}
+	if (!stops(d, req)) {
+		log_failure(d, req, "the guest sees an I/O error");
+		req->done(req, req->result);
+		return;
+	}
+	log_failure(d, req, "the machine is paused and tries again when it is resumed");
+	block_list_push(&d->held, req);
+	if (d->held.first == req)
+		d->stop(d->opaque, &d->dev, req->result);
+}
+
+static void finished(void *opaque, struct block_request *req)
+{
+	complete(opaque, req);
+}
+
+bool block_is_stopped(const struct blockdev *dev)
+{
+	return disk_of(dev)->held.first != NULL;
+}
+
+void block_resume(struct blockdev *dev)
+{
+	struct block_disk *d = disk_of(dev);
+	struct block_list again = d->held;
+	struct block_request *req;
+
+	if (!again.first)
+		return;
+	block_list_init(&d->held);
+	d->failure_logged = false;
+	while ((req = block_list_pop(&again)))
+		dev->ops->submit(dev, req);
+}
+
+/* Who waits for everything to be done gets the errors that were kept from the guest. */
+static void give_up_held(struct block_disk *d)
+{
+	struct block_request *req;
+
+	while ((req = block_list_pop(&d->held)))
+		req->done(req, req->result);
+}
+
+/* ---- The blockdev ---- */
+
+static void disk_submit(struct blockdev *dev, struct block_request *req)
+{
+	block_pool_submit(&disk_of(dev)->pool, req);
+}
+
+static void disk_drain(struct blockdev *dev)
+{
+	block_pool_drain(&disk_of(dev)->pool);
+}
+
+/* Completions may submit again. */
+static void disk_abandon(struct blockdev *dev)
+{
+	struct block_disk *d = disk_of(dev);
+
+	do {
+		disk_drain(dev);
+		give_up_held(d);
+	} while (block_pool_busy(&d->pool));
+}
+
+static const struct blockdev_ops disk_ops = {disk_submit, disk_drain, disk_abandon};
+
+int block_quiesce(struct blockdev *dev, struct lm_err *err)
+{
+	struct block_disk *d = disk_of(dev);
+	int rc;
+
+	disk_drain(dev);
+	if (d->held.first)
+		return lm_err_set(err, -EBUSY, "disk %s: requests wait since an error", d->path);
+	rc = d->dev.read_only ? 0 : d->image->ops->flush(d->image);
+	return rc < 0 ? lm_err_errno(err, rc, "disk %s: flushing", d->path) : 0;
+}
+
+int block_save_overlay(struct blockdev *dev, const char *path, struct lm_err *err)
+{
+	struct block_disk *d = disk_of(dev);
+	struct image_create_options o = {
+	    .path = path,
+	    .format = IMAGE_QCOW2,
+	    .size = dev->size,
+	    .backing_format = d->base_format,
+	};
+	char *base;
+	int rc;
+
+	if (!d->ephemeral)
+		return lm_err_set(err, -EINVAL, "disk %s is not ephemeral", d->path);
+	base = realpath(d->path, NULL);
+	if (!base)
+		return lm_err_errno(err, -errno, "disk %s: cannot find it again", d->path);
+	o.backing = base;
+	rc = image_copy_top(d->image, &o, err);
+	free(base);
+	return rc < 0 ? lm_err_wrap(err, "disk %s: saving it as %s", d->path, path) : 0;
+}
+
+/* ---- Opening ---- */
+
+static void set_id(struct blockdev *dev, const struct block_options *o)
+{
+	const char *slash = strrchr(o->path, '/');
+	const char *id = o->id ? o->id : slash ? slash + 1 : o->path;
+
+	memcpy(dev->id, id, strnlen(id, BLOCK_ID_SIZE));
+}
+
+static void destroy(struct block_disk *d)
+{
+	int rc = image_close(d->image);
+
+	if (rc < 0)
+		log_line(LOG_WARN, "disk %s: flushing at the end: %s", d->path, strerror(-rc));
+	free(d->path);
+	free(d);
+}
+
+static int open_image(struct block_disk *d, const struct block_options *o, struct lm_err *err)
+{
+	bool write = !o->read_only && !o->ephemeral;
+	struct image_options how = {
+	    .path = o->path,
+	    .format = o->format,
+	    .writable = write,
+	    .direct = o->cache == BLOCK_CACHE_DIRECT || (o->cache == BLOCK_CACHE_AUTO && write),
+	    .allow_backing = o->allow_backing,
+	};
+	struct image *base;
+	int rc = image_open(&base, &how, err);
+
+	if (rc < 0)
+		return rc;
+	d->image = base;
+	if (!o->ephemeral)
+		return 0;
+	d->base_format = IMAGE_RAW;
+	image_format_parse(base->ops->name, &d->base_format);
+	d->ephemeral = true;
+	return overlay_open(&d->image, base, err);
+}
+
+static int set_up(struct block_disk *d, const struct block_options *o, struct event_loop *loop,
+		  struct lm_err *err)
+{
+	int rc;
+
+	d->path = strdup(o->path);
+	if (!d->path)
+		return lm_err_errno(err, -ENOMEM, "cannot keep its name");
+	rc = open_image(d, o, err);
+	if (rc < 0)
+		return rc;
+	d->dev.size = d->image->size;
+	rc = block_pool_init(&d->pool, loop, o->synchronous, err);
+	if (rc < 0)
+		block_pool_fini(&d->pool);
+	return rc;
+}
+
+int block_open(struct blockdev **out, const struct block_options *options, struct event_loop *loop,
+	       struct lm_err *err)
+{
+	struct block_disk *d = calloc(1, sizeof(*d));
+	int rc;
+
+	*out = NULL;
+	if (!d)
+		return lm_err_errno(err, -ENOMEM, "disk %s", options->path);
+	d->dev.ops = &disk_ops;
+	d->dev.read_only = options->read_only;
+	d->on_error = options->on_error;
+	d->stop = options->stop;
+	d->opaque = options->opaque;
+	d->pool.run = run;
+	d->pool.finished = finished;
+	d->pool.opaque = d;
+	block_list_init(&d->held);
+	set_id(&d->dev, options);
+	rc = set_up(d, options, loop, err);
+	if (rc < 0) {
+		destroy(d);
+		lm_err_wrap(err, "disk %s", options->path);
+		return rc;
+	}
+	*out = &d->dev;
+	return 0;
+}
+
+void block_close(struct blockdev *dev)
+{
+	struct block_disk *d;
+
+	if (!dev)
+		return;
+	d = disk_of(dev);
+	disk_abandon(dev);
+	block_pool_fini(&d->pool);
+	destroy(d);
+}
