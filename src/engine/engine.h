@@ -22,6 +22,8 @@ enum exit_reason {
 	EXIT_FAILED,   /* the host cannot go on: failure() says why */
 };
 
+enum dirty_log { DIRTY_LOG_START, DIRTY_LOG_COLLECT, DIRTY_LOG_STOP };
+
 #define ENGINE_NO_BUDGET UINT64_MAX
 
 struct engine_ops {
@@ -54,6 +56,16 @@ struct engine_ops {
 	void (*state_load)(struct x86_cpu *c);
 	/* Behind EXIT_FAILED: one line. NULL where run() never fails. */
 	const char *(*failure)(const struct x86_cpu *c);
+	/*
+	 * Dirty tracking (mem/dirty.h): the vCPU, which does not run, keeps no shortcut for writes
+	 * that would not be noted.
+	 */
+	void (*forget_writes)(struct x86_cpu *c);
+	/*
+	 * For an engine whose vCPUs' writes are noted elsewhere (by hardware): starts, brings what
+	 * was noted since the last time to sys->ram->dirty, stops. No vCPU runs. NULL: nothing to do.
+	 */
+	int (*dirty_log)(struct x86_system *sys, enum dirty_log what, struct lm_err *err);
 	/* The engine's own counters of a vCPU, as "vcpuN.name value" lines; may be NULL. */
 	void (*print_stats)(const struct x86_cpu *c, FILE *out);
 };

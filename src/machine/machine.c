@@ -415,11 +415,13 @@ int machine_run(struct machine *m, struct machine_result *result, struct lm_err 
 		timer_arm(&m->timeout,
 			  clock_now(&m->loop.clock) + m->config.timeout_s * NS_PER_S);
 	}
-	m->still = true;
+	m->still = m->parked = true;
 	while (!rc && !ended(m)) {
 		machine_let_go(m);
 		loop_run(&m->loop);
-		machine_hold_still(m);
+		machine_park(m);
+		if (ended(m) || m->reset_wanted)
+			machine_hold_still(m);
 		if (!ended(m) && m->reset_wanted)
 			rc = reboot(m, err);
 		if (!rc && !ended(m))

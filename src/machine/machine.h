@@ -121,6 +121,11 @@ void machine_quit(struct machine *m);
 struct machine_task {
 	void (*run)(struct machine *m, void *opaque);
 	void *opaque;
+	/*
+	 * vCPUs are parked and that is all: time goes on, requests may be in flight, state is not
+	 * complete, and the device lock is held.
+	 */
+	bool light;
 	struct machine_task *next; /* the machine's */
 };
 
@@ -130,10 +135,18 @@ struct machine_task {
  */
 void machine_when_still(struct machine *m, struct machine_task *task);
 
-/* Only from tasks: whether the guest stays still after this. */
+/* Only from tasks that are not light: whether the guest stays still after this. */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
 bool machine_paused(const struct machine *m);
+
+/*
+ * Dirty tracking (mem/dirty.h), from tasks. Start marks nothing: the caller copies all of RAM first.
+ * Take moves the marks since the last time into `to`; what is written from now on is marked anew.
+ */
+int machine_dirty_start(struct machine *m, struct lm_err *err);
+int machine_dirty_take(struct machine *m, uint64_t *to, struct lm_err *err);
+void machine_dirty_stop(struct machine *m);
 
 /* The ACPI power button. The event loop's thread. */
 void machine_power_button(struct machine *m);

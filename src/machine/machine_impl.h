@@ -32,6 +32,7 @@ struct machine {
 	bool quit; /* machine_quit was called; atomic */
 	int status;
 	bool reset_wanted;
+	bool parked; /* all vCPUs are */
 	bool still;  /* the guest stands still: vCPUs parked, clock stopped, nothing in flight */
 	bool paused; /* and stays so */
 	struct machine_task io_error;  /* pauses after an error of a disk's host file */
@@ -43,6 +44,7 @@ struct machine {
 };
 
 /* The thread of machine_run, without the device lock. */
+void machine_park(struct machine *m);
 void machine_hold_still(struct machine *m);
 /* The guest goes on, unless it is paused. */
 void machine_let_go(struct machine *m);

@@ -319,6 +319,8 @@ static int write_acpi(struct pc *pc, struct lm_err *err)
 	int rc = at ? acpi_build(&config, PC_ACPI_BASE, at, PC_ACPI_END - PC_ACPI_BASE, err)
 		    : lm_err_set(err, -ENOMEM, "no memory for the ACPI tables");
 
+	if (at)
+		ram_note_write(pc->ram, at, PC_ACPI_END - PC_ACPI_BASE);
 	pc->rsdp = PC_ACPI_BASE;
 	return rc < 0 ? rc : 0;
 }

@@ -7,11 +7,18 @@
  */
 #include "machine/machine_impl.h"
 
+void machine_park(struct machine *m)
+{
+	if (!m->parked)
+		vcpus_park(&m->vcpus);
+	m->parked = true;
+}
+
 void machine_hold_still(struct machine *m)
 {
 	if (m->still)
 		return;
-	vcpus_park(&m->vcpus);
+	machine_park(m);
 	networks_stop(&m->networks);
 	clock_stop(&m->loop.clock);
 	loop_lock(&m->loop);
@@ -33,7 +40,7 @@ void machine_let_go(struct machine *m)
 {
 	if (m->paused)
 		return;
-	m->still = false;
+	m->still = m->parked = false;
 	clock_start(&m->loop.clock);
 	networks_start(&m->networks);
 	resume_disks(m);
@@ -65,15 +72,26 @@ static struct machine_task *next_task(struct machine *m)
 	return task;
 }
 
+static void run_task(struct machine *m, struct machine_task *task)
+{
+	if (task->light) {
+		loop_lock(&m->loop);
+		task->run(m, task->opaque);
+		loop_unlock(&m->loop);
+		return;
+	}
+	machine_hold_still(m);
+	for (unsigned k = 0; k < m->sys.cpu_count; k++)
+		m->config.engine->state_save(m->sys.cpu[k]);
+	task->run(m, task->opaque);
+}
+
 void machine_run_tasks(struct machine *m)
 {
 	struct machine_task *task;
 
-	while ((task = next_task(m))) {
-		for (unsigned k = 0; k < m->sys.cpu_count; k++)
-			m->config.engine->state_save(m->sys.cpu[k]);
-		task->run(m, task->opaque);
-	}
+	while ((task = next_task(m)))
+		run_task(m, task);
 }
 
 void machine_pause(struct machine *m)

@@ -99,6 +99,7 @@ void ram_fini(struct ram *ram)
 	if (ram->fd >= 0)
 		close(ram->fd);
 	code_map_fini(&ram->code);
+	dirty_fini(&ram->dirty);
 	ram->base = NULL;
 	ram->fd = -1;
 }
@@ -160,6 +161,7 @@ bool ram_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len)
 		uint8_t *to = piece_at(ram, gpa, &piece);
 
 		memcpy(to, from, piece);
+		ram_mark_dirty(ram, to, piece);
 		code_map_note(&ram->code, gpa, piece);
 		from += piece;
 		gpa.v += piece;
@@ -170,6 +172,7 @@ bool ram_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len)
 
 void ram_note_write(struct ram *ram, const void *p, uint64_t len)
 {
+	ram_mark_dirty(ram, p, len);
 	if (!ram->code.is_code)
 		return;
 	for (unsigned k = 0; k < ram->count; k++) {

@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "mem/addr.h"
 #include "mem/code_map.h"
+#include "mem/dirty.h"
 
 #define RAM_HOLE_VGA_START UINT64_C(0xa0000)
 #define RAM_HOLE_VGA_END   UINT64_C(0xc0000)
@@ -56,6 +57,7 @@ struct ram {
 	struct ram_window window[RAM_MAX_WINDOWS];
 	unsigned windows;
 	struct code_map code; /* which pages hold translated code */
+	struct dirty_map dirty; /* which pages were written */
 };
 
 /* Bytes; must be a multiple of 4 KiB within [RAM_MIN, RAM_MAX]. */
@@ -111,8 +113,16 @@ static inline const struct ram_window *ram_window_at(const struct ram *ram, gpa_
 bool ram_read(const struct ram *ram, gpa_t gpa, void *buf, uint64_t len);
 bool ram_write(struct ram *ram, gpa_t gpa, const void *buf, uint64_t len);
 
+/* [p, p + len), host addresses inside RAM, was written, by whomever, where no code is. */
+static inline void ram_mark_dirty(const struct ram *ram, const void *p, uint64_t len)
+{
+	if (LM_UNLIKELY(ram->dirty.on))
+		dirty_mark(&ram->dirty, (uint64_t)((const uint8_t *)p - ram->base), len);
+}
+
 /*
- * [p, p + len), host addresses inside RAM, was written by a device: translated code there is stale.
+ * [p, p + len), host addresses inside RAM, was written by a device: translated code there is stale,
+ * and the pages are dirty.
  */
 void ram_note_write(struct ram *ram, const void *p, uint64_t len);
 

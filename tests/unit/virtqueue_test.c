@@ -69,6 +69,26 @@ static void test_pieces(void)
 	teardown(&f);
 }
 
+/* What the device writes into the rings is marked: migration would lose it else. */
+static void test_dirty(void)
+{
+	uint64_t marks[DRV_RAM / PAGE_SIZE / 64] = {0}, page = DRV_USED(0) >> PAGE_SHIFT;
+	struct fixture f;
+
+	setup(&f);
+	CHECK_EQ(dirty_start(&f.d.ram.dirty, f.d.ram.size, NULL), 0);
+	drv_desc(&f.d, 0, 0, DRV_DATA, 4, WRITE, 0);
+	CHECK_EQ(pop0(&f), VQ_CHAIN);
+	vq_push(&f.vq, &f.chain, 4);
+	dirty_take(&f.d.ram.dirty, marks);
+	CHECK(marks[page / 64] >> page % 64 & 1);
+	memset(marks, 0, sizeof(marks));
+	CHECK_EQ(vq_pop(&f.vq, &f.chain), VQ_EMPTY); /* asks to be notified */
+	dirty_take(&f.d.ram.dirty, marks);
+	CHECK(marks[page / 64] >> page % 64 & 1);
+	teardown(&f);
+}
+
 static void test_indirect(void)
 {
 	struct fixture f;
@@ -287,6 +307,7 @@ static void test_narrow(void)
 int main(void)
 {
 	test_pieces();
+	test_dirty();
 	test_indirect();
 	test_hostile_chains();
 	test_hostile_indirect();

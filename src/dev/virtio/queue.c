@@ -167,6 +167,7 @@ static bool has_available(struct virtqueue *vq, uint16_t *pending)
 	if (!vq->event_idx)
 		return false; /* used->flags stay 0: always notified */
 	store16(vq->used_hva + AVAIL_EVENT(vq->size), vq->next_avail);
+	ram_mark_dirty(vq->ram, vq->used_hva + AVAIL_EVENT(vq->size), 2);
 	__sync_synchronize();
 	*pending = (uint16_t)(load16(vq->avail_hva + AVAIL_IDX) - vq->next_avail);
 	return *pending != 0;
@@ -208,6 +209,7 @@ void vq_fill(struct virtqueue *vq, unsigned position, uint16_t head, uint32_t wr
 		return;
 	le_store(vq->used_hva + USED_RING + USED_ELEM_SIZE * slot, head, 4);
 	le_store(vq->used_hva + USED_RING + USED_ELEM_SIZE * slot + 4, written, 4);
+	ram_mark_dirty(vq->ram, vq->used_hva + USED_RING + USED_ELEM_SIZE * slot, USED_ELEM_SIZE);
 }
 
 void vq_publish(struct virtqueue *vq, unsigned count)
@@ -216,6 +218,7 @@ void vq_publish(struct virtqueue *vq, unsigned count)
 		return;
 	vq->next_used = (uint16_t)(vq->next_used + count);
 	store16(vq->used_hva + USED_IDX, vq->next_used); /* releases the elements and the data */
+	ram_mark_dirty(vq->ram, vq->used_hva + USED_IDX, 2);
 }
 
 void vq_push(struct virtqueue *vq, const struct vq_chain *chain, uint32_t written)

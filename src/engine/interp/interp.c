@@ -364,4 +364,5 @@ const struct engine_ops interp_engine = {
 	.kick = interp_kick,
 	.state_save = x86_cpu_save,
 	.state_load = x86_cpu_load,
+	.forget_writes = mmu_flush_all,
 };

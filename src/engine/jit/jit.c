@@ -728,5 +728,6 @@ const struct engine_ops jit_engine = {
 	.kick = jit_kick,
 	.state_save = x86_cpu_save,
 	.state_load = x86_cpu_load,
+	.forget_writes = mmu_flush_all,
 	.print_stats = jit_print_stats,
 };

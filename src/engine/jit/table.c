@@ -151,7 +151,7 @@ uint64_t table_fill(struct jit *j, uint64_t sum, bool write)
 	mmu_note_large_page(c, GVA(gva), w.page_bytes);
 	addend = (uint64_t)page - (sum & ~PAGE_MASK);
 	set_entry(j, t, index_of(sum, false), addend, w.global);
-	if (mmu_writes_directly(c, &w, set) && set_write_entry(j, t, sum, &w, addend))
+	if (mmu_writes_directly(c, &w, set, page, write) && set_write_entry(j, t, sum, &w, addend))
 		return addend;
 	return write ? 0 : addend;
 }

@@ -72,6 +72,7 @@ static void write_clock(struct x86_cpu *c, uint64_t msr)
 	__atomic_store_n(version, info.version, __ATOMIC_SEQ_CST);
 	memcpy(at + 4, (uint8_t *)&info + 4, sizeof(info) - 4);
 	__atomic_store_n(version, info.version + 1, __ATOMIC_SEQ_CST);
+	ram_mark_dirty(c->sys->ram, at, sizeof(info));
 }
 
 void kvm_clock_refresh(struct x86_cpu *c)

@@ -55,8 +55,6 @@ static uint64_t load_entry(const uint8_t *p, unsigned bytes)
 /* Sets bits in an entry that must still hold `old`; false: it changed, walk again. */
 static bool set_entry_bits(const struct walk_state *w, uint8_t *p, uint64_t old, uint64_t bits)
 {
-	if ((old & bits) == bits)
-		return true;
 	if (w->mode->entry_bytes == 4) {
 		uint32_t was = (uint32_t)old;
 
@@ -191,15 +189,19 @@ struct visited {
 };
 
 /* All upper entries get A, the leaf gets A and on a write D; false: an entry changed meanwhile. */
-static bool set_accessed_dirty(const struct walk_state *w, const struct visited *v, bool write)
+static bool set_accessed_dirty(const struct ram *ram, const struct walk_state *w,
+			       const struct visited *v, bool write)
 {
 	for (unsigned k = 0; k < v->count; k++) {
 		uint64_t bits = PTE_A;
 
 		if (k == v->count - 1 && write)
 			bits |= PTE_D;
+		if ((v->entry[k] & bits) == bits)
+			continue;
 		if (!set_entry_bits(w, v->hva[k], v->entry[k], bits))
 			return false;
+		ram_mark_dirty(ram, v->hva[k], w->mode->entry_bytes);
 	}
 	return true;
 }
@@ -281,7 +283,7 @@ bool mmu_walk(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned set
 			*error = error_code(c, access, set, PF_PRESENT);
 			return false;
 		}
-	} while (!probe && !set_accessed_dirty(&w, &v, write));
+	} while (!probe && !set_accessed_dirty(c->sys->ram, &w, &v, write));
 	describe(c, &w, gva, write && !probe, walk);
 	return true;
 }
@@ -299,9 +301,22 @@ void mmu_note_large_page(struct x86_cpu *c, gva_t gva, uint64_t page_bytes)
 	large->bytes = LM_MAX(large->bytes, page_bytes);
 }
 
-bool mmu_writes_directly(const struct x86_cpu *c, const struct page_walk *walk, unsigned set)
+/* While writes are noted there are shortcuts to marked pages only. */
+static bool noted_as_written(const struct ram *ram, const uint8_t *page, bool write)
+{
+	if (LM_LIKELY(!ram->dirty.on))
+		return true;
+	if (write)
+		ram_mark_dirty(ram, page, PAGE_SIZE);
+	return dirty_has(&ram->dirty, (uint64_t)(page - ram->base));
+}
+
+bool mmu_writes_directly(const struct x86_cpu *c, const struct page_walk *walk, unsigned set,
+			 const uint8_t *page, bool write)
 {
 	if (!walk->dirty || !(walk->writable || (set != TLB_USER && !(c->s.cr0 & CR0_WP))))
+		return false;
+	if (!noted_as_written(c->sys->ram, page, write))
 		return false;
 	return code_map_allow_shortcut(&c->sys->ram->code, walk->gpa);
 }
@@ -338,7 +353,7 @@ static void fill(struct x86_cpu *c, gva_t gva, enum mem_access access, unsigned 
 		return;
 	}
 	e->read_tag = tag;
-	e->write_tag = mmu_writes_directly(c, walk, set) ? tag : TLB_NO_TAG;
+	e->write_tag = mmu_writes_directly(c, walk, set, page_hva, access == ACCESS_WRITE) ? tag : TLB_NO_TAG;
 	if (e->write_tag == tag && !code_map_keep_shortcut(&c->sys->ram->code, walk->gpa))
 		e->write_tag = TLB_NO_TAG;
 }
@@ -375,8 +390,10 @@ uint8_t *mmu_translate(struct x86_cpu *c, gva_t gva, enum mem_access access, uns
 	page = mmu_page(c, &walk, access);
 	if (!page || lapic_owns(c, walk.gpa))
 		return NULL;
-	if (access == ACCESS_WRITE)
+	if (access == ACCESS_WRITE) {
+		ram_mark_dirty(c->sys->ram, page, PAGE_SIZE);
 		code_map_note(&c->sys->ram->code, walk.gpa, 1);
+	}
 	mmu_note_large_page(c, gva, walk.page_bytes);
 	if (!c->access_checks || access == ACCESS_EXEC)
 		fill(c, gva, access, set, &walk, page);

@@ -38,8 +38,11 @@ void mmu_note_large_page(struct x86_cpu *c, gva_t gva, uint64_t page_bytes);
 /*
  * Whether writes to the page need not come by mmu_translate, where A and D bits, write protection and
  * code pages are looked after. Who makes a shortcut asks code_map_keep_shortcut when it is made.
+ * `page` is its host address; `write`: the access for which we were asked is one, so that the page is
+ * marked as written where that is noted.
  */
-bool mmu_writes_directly(const struct x86_cpu *c, const struct page_walk *walk, unsigned set);
+bool mmu_writes_directly(const struct x86_cpu *c, const struct page_walk *walk, unsigned set,
+			 const uint8_t *page, bool write);
 
 /* The TLB alone: nothing is stale for the guest, and engines are not told. */
 void mmu_drop_tlb(struct x86_cpu *c);

@@ -74,6 +74,7 @@ static int zero_fill(struct boot *b, uint64_t gpa, uint64_t len, struct lm_err *
 	if (!p)
 		return boot_put(b, "the kernel's zeroed data", gpa, NULL, len, err);
 	memset(p, 0, len);
+	ram_note_write(b->config->ram, p, len);
 	return 0;
 }
 
