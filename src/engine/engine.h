@@ -58,7 +58,7 @@ struct engine_ops {
 	const char *(*failure)(const struct x86_cpu *c);
 	/*
 	 * Dirty tracking (mem/dirty.h): the vCPU, which does not run, keeps no shortcut for writes
-	 * that would not be noted.
+	 * that would not be noted. An engine that has neither this nor dirty_log does not note writes.
 	 */
 	void (*forget_writes)(struct x86_cpu *c);
 	/*

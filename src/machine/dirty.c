@@ -1,9 +1,11 @@
 /* Dirty tracking of a machine: RAM's map, and the engine that fills it. */
+#include <errno.h>
+
 #include "machine/machine_impl.h"
 
 static void forget_writes(struct machine *m)
 {
-	for (unsigned k = 0; k < m->sys.cpu_count; k++)
+	for (unsigned k = 0; m->config.engine->forget_writes && k < m->sys.cpu_count; k++)
 		m->config.engine->forget_writes(m->sys.cpu[k]);
 }
 
@@ -16,8 +18,13 @@ static int tell_engine(struct machine *m, enum dirty_log what, struct lm_err *er
 
 int machine_dirty_start(struct machine *m, struct lm_err *err)
 {
-	int rc = dirty_start(&m->ram.dirty, m->ram.size, err);
+	const struct engine_ops *engine = m->config.engine;
+	int rc;
 
+	if (!engine->forget_writes && !engine->dirty_log)
+		return lm_err_set(err, -ENOTSUP, "engine %s does not note which memory is written",
+				  engine->name);
+	rc = dirty_start(&m->ram.dirty, m->ram.size, err);
 	if (rc < 0)
 		return rc;
 	rc = tell_engine(m, DIRTY_LOG_START, err);
