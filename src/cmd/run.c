@@ -1,5 +1,6 @@
 /* lamina run: boots a machine in this process and stays until it ends. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,6 +180,17 @@ static int parse_on_io_error(void *target, const char *value, struct lm_err *err
 	return lm_err_set(err, -EINVAL, "the choices are report, stop and enospc");
 }
 
+static int parse_cdrom(void *target, const char *value, struct lm_err *err)
+{
+	struct machine_config *config = &((struct run_args *)target)->config;
+
+	if (config->cdrom_count == MACHINE_MAX_CDROMS)
+		return lm_err_set(err, -EINVAL, "a machine has at most %d CD-ROM drives",
+				  MACHINE_MAX_CDROMS);
+	config->cdrom[config->cdrom_count++] = value;
+	return value_file(value, err);
+}
+
 static int parse_firmware(void *target, const char *value, struct lm_err *err)
 {
 	struct run_args *args = target;
@@ -352,6 +364,7 @@ static const struct option run_options[] = {
      "when the host cannot read or write a disk: tell the guest, pause the machine, or pause it "
      "for want of space only",
      "report", parse_on_io_error},
+    {"cdrom", "FILE", "CD-ROM image in a SATA drive; may be repeated", NULL, parse_cdrom},
     {"firmware", FIRMWARE_NAMES "[,vars=FILE]",
      "firmware that boots the disks: BIOS or UEFI, which keeps its variables in FILE",
      "seabios with an IMAGE", parse_firmware},
@@ -394,7 +407,8 @@ static const char *const run_paragraphs[] = {
     "messages go to standard error.",
     "Without --kernel the default guest is booted, which `make guest` builds. Its disk is thrown "
     "away at the end.",
-    "IMAGE is a disk image, as --disk takes it, that the machine's firmware boots: SeaBIOS, or what "
+    "IMAGE is a disk image, as --disk takes it, or a CD-ROM image (ISO 9660), that the machine's firmware "
+    "boots: SeaBIOS, or what "
     "--firmware names. With SeaBIOS its screen and that of boot loaders are on the serial port too.",
     "The properties of a disk follow its file's name behind commas; a comma in a value is written "
     "twice. ro is for disks that the guest only reads, ephemeral for such as forget what is written "
@@ -407,19 +421,48 @@ static const char *const run_paragraphs[] = {
     NULL,
 };
 
+/* ECMA-119 §8.1: the first volume descriptor is in sector 16. */
+static bool is_iso9660(const char *path)
+{
+	char magic[5] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return false;
+	if (pread(fd, magic, sizeof(magic), 16 * 2048 + 1) != sizeof(magic))
+		*magic = 0;
+	close(fd);
+	return !memcmp(magic, "CD001", sizeof(magic));
+}
+
+static int use_cdrom(struct run_args *args, const char *image, struct lm_err *err)
+{
+	struct machine_config *config = &args->config;
+
+	config->boot_cdrom = true;
+	if (config->cdrom_count == MACHINE_MAX_CDROMS)
+		return parse_cdrom(args, image, err);
+	memmove(config->cdrom + 1, config->cdrom, config->cdrom_count * sizeof(config->cdrom[0]));
+	config->cdrom[0] = image;
+	config->cdrom_count++;
+	return 0;
+}
+
 /* The operand: a disk that boots, before all others. */
 static int use_image(struct run_args *args, const char *image, struct lm_err *err)
 {
 	struct machine_config *config = &args->config;
 	int ret = 0;
 
-	if (access(image, F_OK))
+	if (access(image, F_OK) && !strchr(image, ','))
 		return lm_err_set(err, -errno,
 				  "no image \"%.*s\": %s; a command for the guest goes behind --",
 				  SHOWN_MAX, image, strerror(errno));
 	if (!config->firmware.code)
 		ret = parse_firmware(args, "seabios", err);
-	if (!ret)
+	if (!ret && is_iso9660(image))
+		ret = use_cdrom(args, image, err);
+	else if (!ret)
 		ret = parse_disk(args, image, err);
 	if (ret)
 		return lm_err_wrap(err, "%.*s", SHOWN_MAX, image);

@@ -152,6 +152,22 @@ static int open_disks(struct machine *m, struct lm_err *err)
 	return 0;
 }
 
+static int open_cdroms(struct machine *m, struct lm_err *err)
+{
+	for (unsigned k = 0; k < m->config.cdrom_count; k++) {
+		struct block_options options = {
+			.path = m->config.cdrom[k],
+			.read_only = true,
+			.synchronous = m->config.deterministic,
+		};
+		int rc = block_open(&m->cdrom[k], &options, &m->loop, err);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
 /* The serial port and the virtio console share one terminal. */
 static int open_terminal(struct machine *m, struct lm_err *err)
 {
@@ -214,6 +230,8 @@ static int build_board(struct machine *m, struct lm_err *err)
 	struct pc_config board = {
 		.ops = { on_power_off, on_reset, on_panicked, on_debug_exit, m },
 		.disks = m->config.disk_count,
+		.cdroms = m->config.cdrom_count,
+		.boot_cdrom = m->config.boot_cdrom,
 		.test_devices = m->config.test_devices,
 		.firmware = m->config.firmware,
 		.serial_console = true,
@@ -227,6 +245,8 @@ static int build_board(struct machine *m, struct lm_err *err)
 		return rc;
 	for (unsigned k = 0; k < m->config.disk_count; k++)
 		board.disk[k] = m->disk[k];
+	for (unsigned k = 0; k < m->config.cdrom_count; k++)
+		board.cdrom[k] = m->cdrom[k];
 	networks_describe(&m->networks, &board);
 	m->pc_ready = true;
 	keyboard_init(&m->keyboard, &m->loop, inject_key, m);
@@ -309,6 +329,8 @@ static int build(struct machine *m, struct lm_err *err)
 		return rc;
 	system_init(m);
 	rc = open_disks(m, err);
+	if (!rc)
+		rc = open_cdroms(m, err);
 	if (rc < 0)
 		return rc;
 	rc = networks_open(&m->networks, m->config.net, m->config.net_count, err);
@@ -454,6 +476,8 @@ void machine_destroy(struct machine *m)
 	}
 	for (unsigned k = 0; k < m->config.disk_count; k++)
 		block_close(m->disk[k]);
+	for (unsigned k = 0; k < m->config.cdrom_count; k++)
+		block_close(m->cdrom[k]);
 	networks_close(&m->networks);
 	command_close(m->command);
 	char_mux_close(m->mux);

@@ -17,6 +17,7 @@
 
 #define MACHINE_MAX_DISKS 16
 #define MACHINE_MAX_NETS  8
+#define MACHINE_MAX_CDROMS 4
 #define MACHINE_MAX_CPUS  64
 
 enum disk_interface { DISK_VIRTIO };
@@ -50,6 +51,9 @@ struct machine_config {
 	const char *firmware_log; /* file for what firmware says on its debug port; NULL: nowhere */
 	struct disk_config disk[MACHINE_MAX_DISKS];
 	unsigned disk_count;
+	const char *cdrom[MACHINE_MAX_CDROMS];
+	unsigned cdrom_count;
+	bool boot_cdrom; /* before disks */
 	struct net_options net[MACHINE_MAX_NETS];
 	unsigned net_count;
 	enum block_on_error on_io_error; /* deterministic machines always report */

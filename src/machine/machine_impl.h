@@ -18,6 +18,7 @@ struct machine {
 	struct vcpu_group vcpus;
 	struct pc pc;
 	struct blockdev *disk[MACHINE_MAX_DISKS];
+	struct blockdev *cdrom[MACHINE_MAX_CDROMS];
 	struct networks networks;
 	struct chardev *terminal; /* stdin and stdout, or NULL in command mode */
 	struct char_mux *mux;

@@ -248,6 +248,19 @@ static int add_net(struct pc *pc, struct netdev *backend, unsigned pairs, struct
 	return rc < 0 ? rc : add_virtio(pc, &n->pci, &n->net.virtio, err);
 }
 
+static int add_ahci(struct pc *pc, const struct pc_config *config, struct lm_err *err)
+{
+	int slot = pci_bus_free_slot(&pc->pci.bus, 1), rc;
+
+	pc->ahci = calloc(1, sizeof(*pc->ahci));
+	if (!pc->ahci || slot < 0)
+		return lm_err_set(err, -ENOMEM, "no memory or PCI slot for the SATA controller");
+	rc = ahci_init(pc->ahci, &pc->pci.bus, PCI_DEVFN_OF(slot, 0), pc->ram, err);
+	for (unsigned k = 0; !rc && k < config->cdroms; k++)
+		ahci_connect(pc->ahci, k, config->cdrom[k], true);
+	return rc;
+}
+
 static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err *err)
 {
 	struct irq_line line[PCI_INTX_LINES];
@@ -271,6 +284,10 @@ static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err 
 		if (rc < 0)
 			return rc;
 	}
+	if (config->cdroms || config->firmware.code)
+		rc = add_ahci(pc, config, err);
+	if (rc < 0)
+		return rc;
 	virtio_console_init(&pc->console, config->port, config->ports, pc->ram, pc->loop);
 	rc = add_virtio(pc, &pc->console_pci, &pc->console.virtio, err);
 	if (rc < 0)
@@ -441,6 +458,8 @@ void pc_drain(struct pc *pc)
 	for (unsigned k = 0; k < pc->virtios; k++)
 		if (pc->virtio[k]->ops->drain)
 			pc->virtio[k]->ops->drain(pc->virtio[k]);
+	if (pc->ahci)
+		ahci_drain(pc->ahci);
 }
 
 void pc_fini(struct pc *pc)
@@ -459,4 +478,5 @@ void pc_fini(struct pc *pc)
 	fw_cfg_fini(&pc->fw_cfg);
 	free(pc->testdev);
 	free(pc->vga);
+	free(pc->ahci);
 }

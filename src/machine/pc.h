@@ -6,6 +6,7 @@
 #define LM_MACHINE_PC_H
 
 #include "dev/acpi/pm.h"
+#include "dev/ahci/ahci.h"
 #include "dev/bus.h"
 #include "dev/chardev.h"
 #include "dev/chipset/debugcon.h"
@@ -54,6 +55,9 @@ struct pc_config {
 	struct netdev *net[PC_MAX_NETS];
 	unsigned net_pairs[PC_MAX_NETS]; /* queue pairs */
 	unsigned nets;
+	struct blockdev *cdrom[AHCI_PORTS];
+	unsigned cdroms;
+	bool boot_cdrom;               /* firmware tries CD-ROMs before disks */
 	bool test_devices;
 	struct firmware_files firmware; /* code is NULL for direct boots */
 	struct chardev *debug;          /* what firmware says on its debug port, or NULL */
@@ -102,6 +106,7 @@ struct pc {
 	struct pc_net *net[PC_MAX_NETS];
 	unsigned nets;
 	struct firmware firmware;
+	struct ahci *ahci;       /* with firmware or CD-ROMs, else NULL */
 	struct lpc lpc;          /* with firmware */
 	struct virtio_device *virtio[PC_MAX_VIRTIO]; /* all of them */
 	unsigned virtios;

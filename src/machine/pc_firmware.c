@@ -1,6 +1,7 @@
 #include "machine/pc_firmware.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/bits.h"
@@ -22,6 +23,39 @@ static int add_settings(struct pc *pc, const struct pc_config *config, struct lm
 	if (!rc && config->serial_console)
 		rc = fw_cfg_add_file(&pc->fw_cfg, "etc/sercon-port", com1, sizeof(com1), false, err);
 	return rc;
+}
+
+/* Open Firmware's paths, as QEMU writes them and SeaBIOS and OVMF read them. */
+#define BOOT_PATH_MAX 64
+#define BOOT_PATHS    (PC_MAX_DISKS + AHCI_PORTS)
+
+static unsigned cdrom_path(char *to, const struct pc *pc, unsigned n)
+{
+	return (unsigned)snprintf(to, BOOT_PATH_MAX, "/pci@i0cf8/pci8086,2922@%x/drive@%x/disk@0\n",
+				  pc->ahci->pci.devfn >> 3, n);
+}
+
+static unsigned disk_path(char *to, const struct pc *pc, unsigned n)
+{
+	return (unsigned)snprintf(to, BOOT_PATH_MAX, "/pci@i0cf8/scsi@%x/disk@0,0\n",
+				  pc->disk[n]->pci.pci.devfn >> 3);
+}
+
+static int add_boot_order(struct pc *pc, const struct pc_config *config, struct lm_err *err)
+{
+	char order[BOOT_PATHS * BOOT_PATH_MAX + 1] = "";
+	unsigned len = 0;
+
+	for (unsigned pass = 0; pass < 2; pass++) {
+		bool cdroms = (pass == 0) == config->boot_cdrom;
+
+		for (unsigned k = 0; k < (cdroms ? config->cdroms : pc->disks); k++)
+			len += cdroms ? cdrom_path(order + len, pc, k) : disk_path(order + len, pc, k);
+	}
+	if (!len)
+		return 0;
+	order[len - 1] = 0; /* lines end between, not behind */
+	return fw_cfg_add_file(&pc->fw_cfg, "bootorder", order, len, true, err);
 }
 
 static void window_moved(void *opaque)
@@ -63,5 +97,7 @@ int pc_add_firmware(struct pc *pc, const struct pc_config *config, struct lm_err
 		rc = add_vga(pc, err);
 	if (!rc)
 		rc = add_settings(pc, config, err);
+	if (!rc)
+		rc = add_boot_order(pc, config, err);
 	return rc ? rc : add_vga_bios(pc, err);
 }
