@@ -1,9 +1,22 @@
 /* Copied instructions: the guest's own, with a memory operand that is the host's. */
 #include "engine/jit/translation.h"
 
-static bool is_kept_prefix(uint8_t b)
+/*
+ * Whether LOCK means anything. Where there is one vCPU, nobody else writes what user programs update
+ * atomically: devices store plainly, into buffers that drivers gave them. But LOCK is also a fence, which
+ * drivers in user mode need against devices; the usual idiom for that works on the stack, and MFENCE is
+ * never touched. An interrupt comes between instructions, with LOCK or without.
+ */
+static bool needs_lock(const struct translation *t, const struct item *it)
 {
-	return b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0;
+	const struct x86_cpu *c = t->j->c;
+
+	return c->sys->cpu_count > 1 || c->cpl < 3 || it->i.base == RSP;
+}
+
+static bool is_kept_prefix(const struct translation *t, const struct item *it, uint8_t b)
+{
+	return b == 0x66 || b == 0xf2 || b == 0xf3 || (b == 0xf0 && needs_lock(t, it));
 }
 
 static unsigned skip_prefixes(struct translation *t, const struct item *it)
@@ -11,7 +24,7 @@ static unsigned skip_prefixes(struct translation *t, const struct item *it)
 	unsigned n = 0;
 
 	for (; is_legacy_prefix(it->bytes[n]); n++)
-		if (is_kept_prefix(it->bytes[n]))
+		if (is_kept_prefix(t, it, it->bytes[n]))
 			emit_u8(&t->e, it->bytes[n]);
 	return n;
 }
