@@ -645,6 +645,7 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 	j->slow_pext = has_slow_pext();
 	j->js->host_mxcsr = MXCSR_DEFAULT;
 	j->reads_in_use = has_xgetbv1();
+	jit_clock_init(&j->clock_by_tsc);
 	stubs_emit(j);
 	faults_install();
 	c->simd_home = simd_home;

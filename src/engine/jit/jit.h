@@ -270,6 +270,18 @@ enum jit_stretch {
 	JIT_STRETCHES,
 };
 
+/* CLOCK_MONOTONIC by the TSC (clock.c); one for each vCPU, used on its thread. */
+struct jit_clock {
+	bool usable;
+	uint64_t tsc;         /* when the clock was read ... */
+	int64_t ns;           /* ... and what it said */
+	uint64_t window;      /* so many ticks from there on the TSC serves; 0: not at all */
+	uint64_t ns_per_tick; /* in units of 2^-32 */
+	uint64_t base_tsc;    /* since when ns_per_tick is measured */
+	int64_t base_ns;
+	int64_t last;         /* the latest reading */
+};
+
 struct jit_counters {
 	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes,
 		faults, lookups, resolved, linked, polls;
@@ -303,7 +315,13 @@ struct jit {
 	bool counted;               /* run() has a budget: until stop_at */
 	uint64_t stop_at;
 	bool in_code, in_run;       /* atomic */
+	struct jit_clock clock_by_tsc;
 };
+
+/* clock.c */
+void jit_clock_init(struct jit_clock *k);
+/* As clock_gettime(CLOCK_MONOTONIC), in nanoseconds. */
+int64_t jit_clock_ns(struct jit_clock *k);
 
 /* cache.c */
 int cache_init(struct jit *j, struct lm_err *err);

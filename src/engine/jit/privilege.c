@@ -3,7 +3,6 @@
  * meet all the time; the interpreter has all others (sem/syscall.c, sem/interrupt.c, sem/sysflags.c).
  * Helpers; see helper.h.
  */
-#include <time.h>
 
 #include "engine/jit/helper.h"
 #include "isa/x86/mmu.h"
@@ -325,15 +324,12 @@ static bool read_tsc(struct jit *j)
 	const struct x86_cpu *c = j->c;
 	const struct lm_clock *clock = &c->sys->loop->clock;
 	struct jit_state *js = j->js;
-	struct timespec now;
 	uint64_t tsc;
 
 	if (clock->is_virtual || c->sys->tsc_hz != (uint64_t)CLOCK_NS_PER_S ||
 	    (c->s.cr4 & CR4_TSD && c->cpl))
 		return false;
-	clock_gettime(CLOCK_MONOTONIC, &now); /* reads the vDSO */
-	tsc = (uint64_t)(now.tv_sec * CLOCK_NS_PER_S + now.tv_nsec - clock->base_ns) +
-	      c->s.tsc_offset;
+	tsc = (uint64_t)(jit_clock_ns(&j->clock_by_tsc) - clock->base_ns) + c->s.tsc_offset;
 	js->gpr[RAX] = (uint32_t)tsc;
 	js->gpr[RDX] = tsc >> 32;
 	return done(j);
