@@ -60,6 +60,12 @@ static inline void loop_lock(struct event_loop *loop)
 	pthread_mutex_lock(&loop->lock);
 }
 
+/* Whether it was free, or ours already. */
+static inline bool loop_trylock(struct event_loop *loop)
+{
+	return !pthread_mutex_trylock(&loop->lock);
+}
+
 static inline void loop_unlock(struct event_loop *loop)
 {
 	pthread_mutex_unlock(&loop->lock);
