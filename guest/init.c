@@ -134,8 +134,8 @@ static void mount_all(void)
 
 	stat("/", &root);
 	for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
-		if (strncmp(mounts[i].target, "/dev/", 5) == 0)
-			mkdir(mounts[i].target, 0755);
+		/* A shared folder as root may lack the places. */
+		mkdir(mounts[i].target, 0755);
 		/* The initrd hands /proc and /dev over mounted. */
 		if (!strchr(mounts[i].target + 1, '/') && stat(mounts[i].target, &there) == 0 &&
 		    there.st_dev != root.st_dev)
@@ -155,6 +155,49 @@ static void remount_root(void)
 
 	if (statvfs("/", &root) == 0 && root.f_flag & ST_RDONLY)
 		mount(NULL, "/", NULL, MS_REMOUNT, NULL);
+}
+
+/* What went wrong with the first share that could not be mounted. */
+static char share_error[160];
+
+/* mkdir -p. */
+static void make_folder(const char *path)
+{
+	char part[256];
+
+	for (size_t i = 1; i < sizeof part && path[i - 1] != '\0'; i++) {
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		mkdir(part, 0755);
+	}
+}
+
+/* "PATH" or "PATH:ro"; the path is the share's tag as well. */
+static void mount_share(char *share)
+{
+	char *option = strchr(share, ':');
+	unsigned long flags = option && strcmp(option, ":ro") == 0 ? MS_RDONLY : 0;
+
+	if (option)
+		*option = '\0';
+	make_folder(share);
+	if (mount(share, share, "virtiofs", flags | MS_NODEV, NULL) == 0 || *share_error)
+		return;
+	snprintf(share_error, sizeof share_error, "cannot mount the share at %s: %s", share,
+		 strerror(errno));
+	dprintf(2, "init: %s\n", share_error);
+}
+
+static void mount_shares(void)
+{
+	char line[4096];
+
+	read_file("/proc/cmdline", line, sizeof line);
+	for (char *save, *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		if (strncmp(word, "lamina.share=", 13) == 0)
+			mount_share(word + 13);
 }
 
 static void loopback_up(void)
@@ -223,7 +266,10 @@ static void reap_all(long wait_ms)
 	}
 }
 
-/* Unmounts what was mounted from a device, last first; tmpfs and the like hold nothing to save. */
+/*
+ * Unmounts what was mounted from a device or the host, last first; tmpfs and the like hold nothing to
+ * save.
+ */
 static void unmount_disks(void)
 {
 	char table[16384], *line;
@@ -233,7 +279,9 @@ static void unmount_disks(void)
 		for (line = end; line > table && line[-1] != '\n'; line--)
 			;
 		char *save, *source = strtok_r(line, " ", &save), *target = strtok_r(NULL, " ", &save);
-		if (source && target && strncmp(source, "/dev/", 5) == 0 && strcmp(target, "/") != 0)
+		char *type = strtok_r(NULL, " ", &save);
+		if (type && strcmp(target, "/") != 0 &&
+		    (strncmp(source, "/dev/", 5) == 0 || strcmp(type, "virtiofs") == 0))
 			umount2(target, MNT_DETACH);
 		if (line > table)
 			*--line = '\0';
@@ -358,6 +406,20 @@ static int is_card(const char *interface)
 	return access(path, F_OK) == 0;
 }
 
+/* The initrd's, where root is a folder of the host that has none. */
+static const char *net_program = "/usr/sbin/lamina-net";
+
+static void find_net_program(void)
+{
+	const char *given = getenv("LAMINA_NET");
+
+	if (!given)
+		return;
+	net_program = strdup(given);
+	unsetenv("LAMINA_NET");
+	fcntl(9, F_SETFD, FD_CLOEXEC); /* a program, not a script: it needs no name after exec */
+}
+
 /* A lamina-net (net.c) for a card; it says on a pipe when the network works. */
 static void start_network(const char *interface, int cards, int ready)
 {
@@ -372,7 +434,7 @@ static void start_network(const char *interface, int cards, int ready)
 	dup2(ready, 1);
 	set_default_env(0);
 	snprintf(metric, sizeof metric, "%d", cards * 10);
-	execl("/usr/sbin/lamina-net", "lamina-net", interface, metric, (char *)NULL);
+	execl(net_program, "lamina-net", interface, metric, (char *)NULL);
 	_exit(127);
 }
 
@@ -407,9 +469,11 @@ static void bring_up(void)
 	char name[64], *hostname = "lamina";
 
 	umask(022);
+	find_net_program();
 	mount_all();
 	open_stdio();
 	remount_root();
+	mount_shares();
 	if (cmdline_value("lamina.hostname=", name, sizeof name))
 		hostname = name;
 	sethostname(hostname, strlen(hostname));
@@ -664,6 +728,8 @@ static pid_t start_command(const struct request *req, int host_ends[3])
 	int dir = open(cwd, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1};
 
+	if (dir < 0 && !req->cwd)
+		dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		finish("error cwd %s: %s", cwd, strerror(errno));
 	if (!req->tty && (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0))
@@ -849,6 +915,8 @@ static _Noreturn void command_mode(const sigset_t *while_waiting)
 	connect_ports();
 	write_all(ports[CTL], "ready 1\n", 8);
 	read_request(&req);
+	if (*share_error)
+		finish("error %s", share_error);
 	pid_t pid = start_command(&req, host_ends);
 	start_pumps(host_ends);
 	int status = run_command(pid, req.tty, while_waiting);

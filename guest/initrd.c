@@ -4,6 +4,10 @@
  * Modules are /0.ko, /1.ko, … in this order, and for each PCI device with the identity VVVVDDDD
  * those named /VVVVDDDD-0.ko, /VVVVDDDD-1.ko, …
  *
+ * With rootfstype=virtiofs root= is the tag of a folder of the host, which needs not be made for lamina:
+ * its init is the one in here, /lamina-init. With lamina.overlay=1 it is never written: changes go to
+ * memory.
+ *
  * A compiled program because every guest instruction is expensive in a software engine: a shell
  * and its tools cost about thirty times more. Kernel command line words read here: root=,
  * rootfstype= (ext4), rootflags=, init=, rw, ro. Without root= it is /dev/vda.
@@ -126,7 +130,34 @@ static void wait_for(const char *device)
 		nanosleep(&ms, NULL);
 }
 
-static void mount_root(void)
+/* A shared folder below, memory above. */
+static void mount_overlay(const char *tag)
+{
+	load_modules("overlay-");
+	mkdir("/lower", 0700);
+	mkdir("/upper", 0700);
+	if (mount(tag, "/lower", "virtiofs", MS_RDONLY, NULL) < 0)
+		fail("cannot mount the shared folder", tag);
+	if (mount("tmpfs", "/upper", "tmpfs", 0, "mode=0755") < 0)
+		fail("cannot mount", "/upper");
+	mkdir("/upper/files", 0755);
+	mkdir("/upper/work", 0755);
+	if (mount("overlay", "/root", "overlay", 0,
+		  "lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work") < 0)
+		fail("cannot mount", "the overlay");
+}
+
+static void mount_share(const char *tag)
+{
+	if (has_word("lamina.overlay=1"))
+		mount_overlay(tag);
+	else if (mount(tag, "/root", "virtiofs", 0, NULL) < 0)
+		fail("cannot mount the shared folder", tag);
+	mkdir("/root/proc", 0555);
+	mkdir("/root/dev", 0755);
+}
+
+static void mount_disk(void)
 {
 	const char *device = value("root="), *type = value("rootfstype="), *data = value("rootflags=");
 	unsigned long flags = has_word("rw") && !has_word("ro") ? 0 : MS_RDONLY;
@@ -139,6 +170,18 @@ static void mount_root(void)
 	/* A read-only disk refuses a writable mount. */
 	if (mount(device, "/root", type, flags | MS_RDONLY, data) < 0)
 		fail("cannot mount root", device);
+}
+
+/* Its programs for a root without them: init, and where init finds the other one. */
+static char *share_env[] = {"LAMINA_NET=/proc/self/fd/9", NULL};
+
+static int open_init(void)
+{
+	int net = open("/lamina-net", O_RDONLY);
+
+	if (net >= 0 && dup2(net, 9) == 9 && net != 9)
+		close(net);
+	return open("/lamina-init", O_RDONLY | O_CLOEXEC);
 }
 
 int main(int argc, char **argv)
@@ -155,13 +198,25 @@ int main(int argc, char **argv)
 	load_modules("");
 	load_modules_of_devices();
 	open_console();
-	mount_root();
+	const char *type = value("rootfstype=");
+	int own_init = -1;
+	if (type && strcmp(type, "virtiofs") == 0) {
+		own_init = open_init();
+		mount_share(value("root="));
+	} else {
+		mount_disk();
+	}
 	unlink("/init");
 	/* A root without these folders still boots; its init mounts what it wants. */
 	mount("/proc", "/root/proc", NULL, MS_MOVE, NULL);
 	mount("/dev", "/root/dev", NULL, MS_MOVE, NULL);
 	if (chdir("/root") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)
-		fail("cannot switch to", "the root disk");
+		fail("cannot switch to", "the root");
+	if (own_init >= 0) {
+		argv[0] = "/sbin/lamina-init";
+		fexecve(own_init, argv, share_env);
+		fail("cannot run", argv[0]);
+	}
 
 	const char *init = value("init=");
 	argv[0] = (char *)(init ? init : "/sbin/init");

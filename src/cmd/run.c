@@ -20,6 +20,7 @@
 #include "cmd/help.h"
 #include "cmd/net_values.h"
 #include "cmd/options.h"
+#include "cmd/shares.h"
 #include "cmd/signals.h"
 #include "cmd/status.h"
 #include "cmd/values.h"
@@ -49,6 +50,7 @@ struct run_args {
 	char *net_words[MACHINE_MAX_NETS];  /* heap */
 	struct net_published published[NET_MAX_PUBLISHED];
 	unsigned published_count;
+	struct shares shares;
 };
 
 static int parse_engine(void *target, const char *value, struct lm_err *err)
@@ -189,6 +191,20 @@ static int parse_cdrom(void *target, const char *value, struct lm_err *err)
 				  MACHINE_MAX_CDROMS);
 	config->cdrom[config->cdrom_count++] = value;
 	return value_file(value, err);
+}
+
+static int parse_share(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+
+	return shares_add(&args->shares, &args->config, value, err);
+}
+
+static int parse_rootfs(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+
+	return shares_add_rootfs(&args->shares, &args->config, value, err);
 }
 
 static int parse_firmware(void *target, const char *value, struct lm_err *err)
@@ -376,6 +392,14 @@ static const struct option run_options[] = {
      "repeated", "none", parse_net},
     {"publish", PUBLISH_SYNTAX, "the host's port leads to the guest's, on --net user; may be repeated",
      NULL, parse_publish, 'p'},
+    {"share", SHARE_SYNTAX,
+     "a folder of the host in the guest: ro or rw; owners keep or squash (all root's); fresh: nothing is "
+     "believed without asking the host, exclusive: nobody else changes it; may be repeated",
+     NULL, parse_share, 'v'},
+    {"rootfs", ROOTFS_SYNTAX,
+     "boot the default guest's kernel with this folder as root; changes are lost at the end, except "
+     "with rw",
+     NULL, parse_rootfs},
     {"timeout", "SECONDS", "end the machine after that long", "never", parse_timeout},
     {"name", "NAME", "the machine's name for other verbs, also that of the process", "vm-PID",
      parse_name},
@@ -490,6 +514,10 @@ static int check_combination(const struct run_args *args, const struct operands 
 		return lm_err_set(err, -EINVAL,
 				  "a command runs in the default guest only: leave "
 				  "out --kernel or the command");
+	if (args->shares.rootfs && (config->kernel || config->firmware.code))
+		return lm_err_set(err, -EINVAL,
+				  "--rootfs goes with the default guest's kernel: leave out %s",
+				  config->kernel ? "--kernel" : "the image and --firmware");
 	if (config->initrd && !config->kernel)
 		return lm_err_set(err, -EINVAL, "--initrd needs --kernel");
 	if (config->disk_count == MACHINE_MAX_DISKS && !config->kernel && !config->firmware.code)
@@ -543,15 +571,17 @@ static void add_guest_words(const struct run_args *args, char *words, size_t siz
 static int use_default_guest(struct run_args *args, struct lm_err *err)
 {
 	struct machine_config *config = &args->config;
-	char words[128];
+	char words[128], shares[CMDLINE_MAX];
 	int n, ret = default_guest_find(&args->guest, err);
 
+	if (!ret)
+		ret = shares_words(&args->shares, config, shares, sizeof(shares), err);
 	if (ret)
 		return ret;
 	add_guest_words(args, words, sizeof(words));
 	/* Not the virtio console as well: init keeps ttyS0 open, and so it would get the keys. */
-	n = snprintf(args->cmdline, sizeof(args->cmdline), "%s console=ttyS0%s%s%s",
-		     args->guest.cmdline, words, config->append ? " " : "",
+	n = snprintf(args->cmdline, sizeof(args->cmdline), "%s console=ttyS0%s%s%s%s",
+		     args->guest.cmdline, shares, words, config->append ? " " : "",
 		     config->append ? config->append : "");
 	if (n < 0 || (size_t)n >= sizeof(args->cmdline))
 		return lm_err_set(err, -EINVAL,
@@ -561,6 +591,8 @@ static int use_default_guest(struct run_args *args, struct lm_err *err)
 	config->kernel = args->guest.kernel;
 	config->initrd = args->guest.initrd;
 	config->append = args->cmdline;
+	if (args->shares.rootfs)
+		return 0;
 	memmove(&config->disk[1], &config->disk[0], config->disk_count * sizeof(config->disk[0]));
 	config->disk_count++;
 	config->disk[0] = (struct disk_config){
@@ -751,6 +783,7 @@ static int run_main(const struct verb *self, int argc, char **argv, struct lm_er
 		free(args.disk_words[k]);
 	for (unsigned k = 0; k < MACHINE_MAX_NETS; k++)
 		free(args.net_words[k]);
+	shares_fini(&args.shares);
 	return ret;
 }
 

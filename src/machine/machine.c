@@ -168,6 +168,23 @@ static int open_cdroms(struct machine *m, struct lm_err *err)
 	return 0;
 }
 
+/* A guest cannot know more files than its memory has room for: 1 KiB each in Linux. */
+static int open_shares(struct machine *m, struct lm_err *err)
+{
+	for (unsigned k = 0; k < m->config.share_count; k++) {
+		struct fs_options options = m->config.share[k];
+		int rc;
+
+		options.synchronous = m->config.deterministic;
+		options.shares = m->config.share_count;
+		options.max_files = (unsigned)LM_MIN(m->config.memory / KIB, UINT32_MAX / 2);
+		rc = fs_open(&m->share[k], &options, &m->loop, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
 /* The serial port and the virtio console share one terminal. */
 static int open_terminal(struct machine *m, struct lm_err *err)
 {
@@ -248,6 +265,8 @@ static int build_board(struct machine *m, struct lm_err *err)
 	for (unsigned k = 0; k < m->config.cdrom_count; k++)
 		board.cdrom[k] = m->cdrom[k];
 	networks_describe(&m->networks, &board);
+	for (unsigned k = 0; k < m->config.share_count; k++)
+		board.share[board.shares++] = m->share[k];
 	m->pc_ready = true;
 	keyboard_init(&m->keyboard, &m->loop, inject_key, m);
 	rc = pc_init(&m->pc, &board, &m->ram, &m->sys, &m->loop, err);
@@ -331,6 +350,8 @@ static int build(struct machine *m, struct lm_err *err)
 	rc = open_disks(m, err);
 	if (!rc)
 		rc = open_cdroms(m, err);
+	if (!rc)
+		rc = open_shares(m, err);
 	if (rc < 0)
 		return rc;
 	rc = networks_open(&m->networks, m->config.net, m->config.net_count, err);
@@ -479,6 +500,8 @@ void machine_destroy(struct machine *m)
 	for (unsigned k = 0; k < m->config.cdrom_count; k++)
 		block_close(m->cdrom[k]);
 	networks_close(&m->networks);
+	for (unsigned k = 0; k < m->config.share_count; k++)
+		fs_close(m->share[k]);
 	command_close(m->command);
 	char_mux_close(m->mux);
 	char_close(m->firmware_log);
@@ -565,4 +588,8 @@ void machine_print_stats(const struct machine *m, FILE *out)
 		fprintf(out, "disk%u.requests %llu\ndisk%u.errors %llu\n", k,
 			(unsigned long long)m->pc.disk[k]->blk.requests, k,
 			(unsigned long long)m->pc.disk[k]->blk.errors);
+	for (unsigned k = 0; k < m->config.share_count; k++)
+		fprintf(out, "share%u.requests %llu\nshare%u.errors %llu\n", k,
+			(unsigned long long)m->share[k]->requests, k,
+			(unsigned long long)m->share[k]->errors);
 }

@@ -11,6 +11,7 @@
 
 #include "backend/block.h"
 #include "backend/net.h"
+#include "backend/fs.h"
 #include "base/err.h"
 #include "engine/engine.h"
 #include "machine/firmware.h"
@@ -18,6 +19,7 @@
 #define MACHINE_MAX_DISKS 16
 #define MACHINE_MAX_NETS  8
 #define MACHINE_MAX_CDROMS 4
+#define MACHINE_MAX_SHARES 8
 #define MACHINE_MAX_CPUS  64
 
 enum disk_interface { DISK_VIRTIO };
@@ -57,6 +59,9 @@ struct machine_config {
 	struct net_options net[MACHINE_MAX_NETS];
 	unsigned net_count;
 	enum block_on_error on_io_error; /* deterministic machines always report */
+	/* Shared folders: path, tag and how; the rest is filled in by the machine. */
+	struct fs_options share[MACHINE_MAX_SHARES];
+	unsigned share_count;
 	unsigned timeout_s;     /* 0: none */
 	bool no_reboot;
 	bool test_devices;

@@ -261,6 +261,17 @@ static int add_ahci(struct pc *pc, const struct pc_config *config, struct lm_err
 	return rc;
 }
 
+static int add_share(struct pc *pc, struct fsdev *backend, struct lm_err *err)
+{
+	struct pc_share *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return lm_err_set(err, -ENOMEM, "no memory for a shared folder");
+	pc->share[pc->shares++] = s;
+	virtio_fs_init(&s->fs, backend, pc->ram, pc->loop);
+	return add_virtio(pc, &s->pci, &s->fs.virtio, err);
+}
+
 static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err *err)
 {
 	struct irq_line line[PCI_INTX_LINES];
@@ -293,7 +304,10 @@ static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err 
 	if (rc < 0)
 		return rc;
 	virtio_rng_init(&pc->rng, pc->ram, pc->loop, config->entropy_seed);
-	return add_virtio(pc, &pc->rng_pci, &pc->rng.virtio, err);
+	rc = add_virtio(pc, &pc->rng_pci, &pc->rng.virtio, err);
+	for (unsigned k = 0; !rc && k < config->shares; k++)
+		rc = add_share(pc, config->share[k], err);
+	return rc;
 }
 
 static struct pci_windows pci_windows(const struct pc *pc)
@@ -471,6 +485,10 @@ void pc_fini(struct pc *pc)
 	for (unsigned k = 0; k < pc->nets; k++) {
 		virtio_net_fini(&pc->net[k]->net);
 		free(pc->net[k]);
+	}
+	for (unsigned k = 0; k < pc->shares; k++) {
+		virtio_device_fini(&pc->share[k]->fs.virtio);
+		free(pc->share[k]);
 	}
 	if (pc->console.ports)
 		virtio_console_fini(&pc->console);

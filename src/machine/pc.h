@@ -25,6 +25,7 @@
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/net.h"
+#include "dev/virtio/fs.h"
 #include "dev/virtio/pci_transport.h"
 #include "dev/virtio/rng.h"
 #include "isa/x86/cpu.h"
@@ -35,6 +36,7 @@
 #define PC_MAX_DISKS 16
 #define PC_MAX_NETS  8
 #define PC_MAX_VIRTIO 32 /* one a PCI slot */
+#define PC_MAX_SHARES 8
 
 /* What the guest does to the board as a whole. Called under the device lock, on any thread. */
 struct pc_ops {
@@ -58,6 +60,8 @@ struct pc_config {
 	struct blockdev *cdrom[AHCI_PORTS];
 	unsigned cdroms;
 	bool boot_cdrom;               /* firmware tries CD-ROMs before disks */
+	struct fsdev *share[PC_MAX_SHARES];
+	unsigned shares;
 	bool test_devices;
 	struct firmware_files firmware; /* code is NULL for direct boots */
 	struct chardev *debug;          /* what firmware says on its debug port, or NULL */
@@ -72,6 +76,11 @@ struct pc_net {
 
 struct pc_disk {
 	struct virtio_blk blk;
+	struct virtio_pci pci;
+};
+
+struct pc_share {
+	struct virtio_fs fs;
 	struct virtio_pci pci;
 };
 
@@ -105,6 +114,8 @@ struct pc {
 	unsigned disks;
 	struct pc_net *net[PC_MAX_NETS];
 	unsigned nets;
+	struct pc_share *share[PC_MAX_SHARES];
+	unsigned shares;
 	struct firmware firmware;
 	struct ahci *ahci;       /* with firmware or CD-ROMs, else NULL */
 	struct lpc lpc;          /* with firmware */

@@ -239,6 +239,26 @@ fi
 refuses '\-\-initrd needs --kernel' run --initrd "$dir/file"
 refuses 'default guest only' run --kernel "$dir/file" -- ls
 refuses '\-\-tty needs a command' run --tty
+
+# Shared folders.
+mkdir "$dir/share"
+touch "$dir/share/file"
+refuses 'where in the guest' run --share "$dir/share"
+refuses 'where in the guest' run -v "$dir/share:ro"
+refuses 'No such file' run --share "$dir/none:/mnt"
+refuses 'is no folder' run --share "$dir/share/file:/mnt"
+refuses 'no folder is named' run --share :/mnt
+refuses 'no blanks' run --share "$dir/share:/a b"
+refuses 'at most 35 bytes' run --share "$dir/share:/123456789012345678901234567890123456"
+refuses 'a share at /mnt already' run -v "$dir/share:/mnt" -v "$dir/share:/mnt:ro"
+set --
+for n in 1 2 3 4 5 6 7 8 9; do
+	set -- "$@" -v "$dir/share:/$n"
+done
+refuses 'at most 8 shared folders' run "$@"
+refuses 'one root only' run --rootfs "$dir/share" --rootfs "$dir/share"
+refuses 'is no folder' run --rootfs "$dir/share/file"
+refuses 'goes with the default guest' run --rootfs "$dir/share" --kernel "$dir/file"
 refuses '\-\-deterministic needs --cpus 1' run --deterministic --cpus 2
 refuses '\-\-lockstep needs --cpus 1' run --kernel "$dir/file" --lockstep jit --cpus 2
 refuses '\-\-lockstep .*--timeout' run --kernel "$dir/file" --lockstep jit --timeout 2
