@@ -256,6 +256,16 @@ def case_smc(binary, smc):
                            "--engine", "jit", "--cpus", "2", stdin=program), (0, b"SMC-OK\n", b""))
 
 
+def case_compat(binary, compat):
+    """A 32-bit program on the 64-bit kernel."""
+    with open(compat, "rb") as f:
+        program = f.read()
+    for engine in ("jit", "interp"):
+        want("result under " + engine,
+             command(binary, ["sh", "-c", "cat >/tmp/compat; chmod +x /tmp/compat; /tmp/compat"],
+                     "--engine", engine, stdin=program), (0, b"COMPAT-OK\n", b""))
+
+
 def case_clock(binary):
     """No time decides, but a clock that stands still or races does: the guest's against the host's."""
     start_s = time.monotonic()

@@ -26,9 +26,9 @@ static const struct rule rules[] = {
 	M(PUSH, JIT_PUSH) M(POP, JIT_POP) M(LEAVE, JIT_LEAVE) M(ENTER, JIT_INTERP)
 	/* Implicit memory operands, several iterations. */
 	M(MOVSB, JIT_HELPER) M(MOVSW, JIT_HELPER) M(MOVSQ, JIT_HELPER)
-	M(CMPSB, JIT_INTERP) M(CMPSW, JIT_INTERP) M(CMPSQ, JIT_INTERP)
-	M(SCASB, JIT_INTERP) M(SCASW, JIT_INTERP) M(SCASD, JIT_INTERP) M(SCASQ, JIT_INTERP)
-	M(LODSB, JIT_INTERP) M(LODSW, JIT_INTERP) M(LODSD, JIT_INTERP) M(LODSQ, JIT_INTERP)
+	M(CMPSB, JIT_HELPER) M(CMPSW, JIT_HELPER) M(CMPSQ, JIT_HELPER)
+	M(SCASB, JIT_HELPER) M(SCASW, JIT_HELPER) M(SCASD, JIT_HELPER) M(SCASQ, JIT_HELPER)
+	M(LODSB, JIT_HELPER) M(LODSW, JIT_HELPER) M(LODSD, JIT_HELPER) M(LODSQ, JIT_HELPER)
 	M(STOSB, JIT_HELPER) M(STOSW, JIT_HELPER) M(STOSD, JIT_HELPER) M(STOSQ, JIT_HELPER)
 	M(XLAT, JIT_INTERP) M(MASKMOVQ, JIT_INTERP) M(MASKMOVDQU, JIT_INTERP)
 	M(VMASKMOVDQU, JIT_INTERP)
@@ -49,6 +49,7 @@ static const struct rule rules[] = {
 	M(STAC, JIT_HELPER_CPL0) M(CLAC, JIT_HELPER_CPL0)
 	/* System instructions that are met all the time. */
 	M(SYSCALL, JIT_HELPER) M(SYSRET, JIT_HELPER_CPL0) M(IRETQ, JIT_HELPER_CPL0)
+	M(IRETD, JIT_HELPER_CPL0) M(SYSENTER, JIT_HELPER) M(SYSEXIT, JIT_HELPER_CPL0)
 	M(INVLPG, JIT_HELPER_CPL0) M(SWAPGS, JIT_SWAPGS) M(RDTSC, JIT_HELPER) M(RDTSCP, JIT_HELPER)
 	M(RDFSBASE, JIT_READ_BASE) M(RDGSBASE, JIT_READ_BASE)
 	M(WRFSBASE, JIT_HELPER) M(WRGSBASE, JIT_HELPER)
@@ -121,6 +122,8 @@ struct helper_row {
 static const struct helper_row helpers[] = {
 	{ sc_syscall, helper_syscall },
 	{ sc_sysret, helper_sysret },
+	{ sc_sysenter, helper_sysenter },
+	{ sc_sysexit, helper_sysexit },
 	{ int_return, helper_iret },
 	{ flags_popf, helper_popf },
 	{ mov_control, helper_write_cr3 },
@@ -145,6 +148,9 @@ static const struct helper_row helpers[] = {
 	{ xsave_xrstors64, helper_xrstors },
 	{ string_movs, helper_movs },
 	{ string_stos, helper_stos },
+	{ string_lods, helper_lods },
+	{ string_scas, helper_scas },
+	{ string_cmps, helper_cmps },
 };
 
 jit_helper jit_helper_of(const struct insn *i)
@@ -157,7 +163,8 @@ jit_helper jit_helper_of(const struct insn *i)
 
 static bool is_string(const struct insn *i)
 {
-	return i->exec == string_movs || i->exec == string_stos;
+	return i->exec == string_movs || i->exec == string_stos || i->exec == string_lods ||
+	       i->exec == string_scas || i->exec == string_cmps;
 }
 
 static bool plain_addresses(const struct insn *i, unsigned word)
@@ -191,7 +198,5 @@ enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction 
 		return JIT_INTERP;
 	if (is_string(i)) /* MOVSD is another instruction too */
 		return plain_addresses(i, word) ? JIT_HELPER : JIT_INTERP;
-	if (i->exec == string_cmps)
-		return JIT_INTERP;
 	return class_of[z->mnemonic];
 }

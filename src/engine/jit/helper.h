@@ -31,6 +31,11 @@ static inline unsigned helper_operand_size(const struct jit_state *js)
 	return js->insn >> 24 & 0xff;
 }
 
+static inline enum insn_rep helper_prefix(const struct jit_state *js)
+{
+	return (enum insn_rep)(js->insn >> 32 & 3);
+}
+
 static inline bool helper_repeats(const struct jit_state *js)
 {
 	return js->insn >> 32 & 3;
@@ -56,6 +61,8 @@ static inline uint8_t *helper_host(struct jit *j, uint64_t gva, bool write)
 /* privilege.c */
 bool helper_syscall(struct jit *j);
 bool helper_sysret(struct jit *j);
+bool helper_sysenter(struct jit *j);
+bool helper_sysexit(struct jit *j);
 bool helper_iret(struct jit *j);
 bool helper_popf(struct jit *j);
 bool helper_stac(struct jit *j);
@@ -70,9 +77,12 @@ bool helper_wrgsbase(struct jit *j);
 bool helper_write_cr3(struct jit *j);
 bool helper_invlpg(struct jit *j);
 
-/* strings.c: with 64-bit addresses and DF clear. */
+/* strings.c: with addresses of the code's width and DF clear. */
 bool helper_movs(struct jit *j);
 bool helper_stos(struct jit *j);
+bool helper_lods(struct jit *j);
+bool helper_scas(struct jit *j);
+bool helper_cmps(struct jit *j);
 
 /* xsave.c: js->work is the linear address of the area. */
 bool helper_xsave(struct jit *j);

@@ -165,12 +165,11 @@ static const uint8_t *fetch(struct jit *j, uint64_t gva, gpa_t *gpa)
 	return mmu_translate(c, GVA(gva), ACCESS_EXEC, (unsigned)(c->tlb - c->tlb_set), gpa);
 }
 
-/* Behind the last page of 32-bit addresses comes the first. */
-static uint64_t next_page(const struct x86_cpu *c)
+/* The one behind RIP's; false: beyond the limit of CS. */
+static bool next_page(const struct x86_cpu *c, uint64_t *gva)
 {
-	uint64_t gva = (c->s.rip | PAGE_MASK) + 1;
-
-	return c->code_size == CODE_64 ? gva : (uint32_t)gva;
+	*gva = (c->s.rip | PAGE_MASK) + 1;
+	return c->code_size == CODE_64 || *gva <= UINT32_MAX;
 }
 
 /* The page that follows the one of RIP is still the one that the block's instruction goes on in. */
@@ -178,7 +177,11 @@ static bool second_page_matches(struct jit *j, const struct jit_block *b)
 {
 	gpa_t gpa;
 
-	return !jit_crosses(b) || (fetch(j, next_page(j->c), &gpa) && gpa.v == b->second_page);
+	uint64_t next;
+
+	if (!jit_crosses(b))
+		return true;
+	return next_page(j->c, &next) && fetch(j, next, &gpa) && gpa.v == b->second_page;
 }
 
 /* An instruction on two pages becomes a block of its own, translated from a copy. */
@@ -186,9 +189,12 @@ static struct jit_block *translate_crossing(struct jit *j, struct jit_source *fr
 {
 	uint8_t bytes[INSN_MAX_LENGTH];
 	const uint8_t *second;
+	uint64_t next;
 	gpa_t gpa;
 
-	second = fetch(j, next_page(j->c), &gpa);
+	if (!next_page(j->c, &next))
+		return NULL;
+	second = fetch(j, next, &gpa);
 	if (!second)
 		return NULL;
 	watch_page(j, gpa.v);
@@ -239,7 +245,7 @@ static void remember_jump(struct jit *j, struct jit_block *b)
 	if (!mmu_walk(c, GVA(c->s.rip), ACCESS_EXEC, set, true, &w, &error))
 		return;
 	if (jit_crosses(b)) {
-		uint64_t next = next_page(c);
+		uint64_t next = (c->s.rip | PAGE_MASK) + 1;
 
 		if (!mmu_walk(c, GVA(next), ACCESS_EXEC, set, true, &w2, &error))
 			return;

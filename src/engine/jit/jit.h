@@ -419,6 +419,14 @@ static inline bool jit_has_flat_segments(const struct x86_cpu *c)
 	return c->flat_data && c->stack_size == 4 && !cs->base && cs->limit == UINT32_MAX;
 }
 
+static inline bool jit_may_use_all(const struct x86_segment *s)
+{
+	const uint16_t rw = SEG_P | SEG_S | SEG_WRITABLE;
+
+	return s->limit == UINT32_MAX &&
+	       (s->attr & (rw | SEG_CODE | SEG_EXPAND | SEG_UNUSABLE)) == rw;
+}
+
 /* 32-bit code finds its registers zero-extended (narrow.c). */
 static inline void jit_narrow_registers(struct jit_state *js)
 {
@@ -433,13 +441,11 @@ static inline void jit_narrow_registers(struct jit_state *js)
 #define JIT_NO_SEGMENT (UINT64_C(1) << 46)
 static inline uint64_t jit_segment_base(const struct x86_cpu *c, unsigned seg)
 {
-	const uint16_t rw = SEG_P | SEG_S | SEG_WRITABLE;
 	const struct x86_segment *s = &c->s.seg[seg];
 
 	if (c->code_size == CODE_64)
 		return s->base;
-	return s->limit == UINT32_MAX &&
-	       (s->attr & (rw | SEG_CODE | SEG_EXPAND | SEG_UNUSABLE)) == rw ? (uint32_t)s->base : JIT_NO_SEGMENT;
+	return jit_may_use_all(s) ? (uint32_t)s->base : JIT_NO_SEGMENT;
 }
 
 /* gs.c: GS base, which is the table that translated code uses. */

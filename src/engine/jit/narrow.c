@@ -48,7 +48,6 @@ static bool means_other_things(const struct item *it)
 	case ZYDIS_MNEMONIC_XRSTORS:
 	case ZYDIS_MNEMONIC_SYSCALL:
 	case ZYDIS_MNEMONIC_SYSRET:
-	case ZYDIS_MNEMONIC_IRETD:
 		return true;
 	default:
 		return false;

@@ -18,6 +18,12 @@ static uint64_t flags_image(const struct jit_state *js)
 	       (uint64_t)js->interrupt_flag << 9 | js->system_flags;
 }
 
+/* #AC may come once CPL is 3. */
+static bool checks_alignment(const struct x86_cpu *c, uint64_t flags)
+{
+	return flags & FLAG_AC && c->s.cr0 & CR0_AM;
+}
+
 /* Translated code runs with TF and DF clear, and an interrupt that waits must be taken now. */
 static bool may_load_flags(const struct jit *j, uint64_t flags, unsigned cpl)
 {
@@ -27,7 +33,7 @@ static bool may_load_flags(const struct jit *j, uint64_t flags, unsigned cpl)
 		return false;
 	if (flags & FLAG_IF && !js->interrupt_flag && js->sti_poll != js->poll)
 		return false;
-	return !(cpl == 3 && flags & FLAG_AC && j->c->s.cr0 & CR0_AM); /* #AC may come */
+	return !(cpl == 3 && checks_alignment(j->c, flags));
 }
 
 /* RF counts for instruction breakpoints only, with which no translated code runs. */
@@ -57,7 +63,34 @@ static void use_privilege(struct jit *j, unsigned cpl)
 	tables_enter(j);
 }
 
-/* ---- SYSCALL and SYSRET ---- */
+/* Between 64-bit code and 32-bit code with flat segments, when CS is loaded. */
+static void use_code_size(struct jit *j, enum x86_code_size size)
+{
+	struct jit_state *js = j->js;
+	struct x86_cpu *c = j->c;
+
+	if (c->code_size == CODE_64)
+		c->s.seg[GS].base = js->seg_base[GS];
+	c->code_size = size;
+	c->stack_size = size == CODE_64 ? 8 : 4;
+	c->flat_data = true;
+	if (size != CODE_64)
+		jit_narrow_registers(js);
+	js->seg_base[FS] = jit_segment_base(c, FS);
+	js->seg_base[GS] = jit_segment_base(c, GS);
+}
+
+static bool is_flat(const struct x86_segment *s)
+{
+	return !s->base && jit_may_use_all(s);
+}
+
+static bool has_flat_data(const struct x86_cpu *c)
+{
+	return is_flat(&c->s.seg[DS]) && is_flat(&c->s.seg[ES]);
+}
+
+/* ---- SYSCALL, SYSRET, SYSENTER, SYSEXIT ---- */
 
 bool helper_syscall(struct jit *j)
 {
@@ -83,13 +116,53 @@ bool helper_sysret(struct jit *j)
 	struct x86_cpu *c = j->c;
 	unsigned base = c->s.star >> 48;
 	uint64_t flags = js->gpr[R11] & SYSRET_FLAGS;
+	bool to_64bit = helper_operand_size(js) == 8;
 
-	if (!(c->s.efer & EFER_SCE) || helper_operand_size(js) != 8 ||
-	    !x86_canonical(js->gpr[RCX]) || !may_load_flags(j, flags, 3))
+	if (!(c->s.efer & EFER_SCE) || !may_load_flags(j, flags, 3) ||
+	    (to_64bit ? !x86_canonical(js->gpr[RCX]) : !has_flat_data(c)))
 		return false;
-	js->rip = js->gpr[RCX];
+	js->rip = to_64bit ? js->gpr[RCX] : (uint32_t)js->gpr[RCX];
 	load_flags(j, flags);
-	seg_load_flat(c, base + 16, base + 8, 3, true);
+	seg_load_flat(c, to_64bit ? base + 16 : base, base + 8, 3, to_64bit);
+	use_code_size(j, to_64bit ? CODE_64 : CODE_32);
+	use_privilege(j, 3);
+	return true;
+}
+
+bool helper_sysenter(struct jit *j)
+{
+	struct jit_state *js = j->js;
+	struct x86_cpu *c = j->c;
+	unsigned cs = c->s.sysenter_cs & 0xfffc;
+	bool wide = x86_long_mode(c);
+
+	if (!cs)
+		return false;
+	load_flags(j, flags_image(js) & ~(uint64_t)(FLAG_VM | FLAG_IF));
+	js->gpr[RSP] = wide ? c->s.sysenter_esp : (uint32_t)c->s.sysenter_esp;
+	js->rip = wide ? c->s.sysenter_eip : (uint32_t)c->s.sysenter_eip;
+	seg_load_flat(c, cs, cs + 8, 0, wide);
+	use_code_size(j, wide ? CODE_64 : CODE_32);
+	use_privilege(j, 0);
+	return true;
+}
+
+bool helper_sysexit(struct jit *j)
+{
+	struct jit_state *js = j->js;
+	struct x86_cpu *c = j->c;
+	unsigned cs = c->s.sysenter_cs & 0xfffc;
+	bool to_64bit = helper_operand_size(js) == 8;
+	uint64_t rip = js->gpr[RDX], rsp = js->gpr[RCX];
+
+	if (!cs || checks_alignment(c, flags_image(js)) ||
+	    (to_64bit ? !x86_canonical(rip) || !x86_canonical(rsp) : !has_flat_data(c)))
+		return false;
+	js->rip = to_64bit ? rip : (uint32_t)rip;
+	js->gpr[RSP] = to_64bit ? rsp : (uint32_t)rsp;
+	cs += to_64bit ? 32 : 16;
+	seg_load_flat(c, cs, cs + 8, 3, to_64bit);
+	use_code_size(j, to_64bit ? CODE_64 : CODE_32);
 	use_privilege(j, 3);
 	return true;
 }
@@ -127,17 +200,22 @@ static bool read_descriptor(struct jit *j, uint64_t selector, struct x86_desc *d
 	return peek(j, c->s.gdtr.base + (selector & ~UINT64_C(7)), &d->raw);
 }
 
-/* Of a present 64-bit code segment that was accessed before; conforming ones are not for us. */
+/*
+ * Of a present code segment, of 64 bits or flat with 32 bits, that was accessed before; conforming ones
+ * are not for us.
+ */
 static bool code_segment(struct jit *j, uint64_t selector, struct x86_segment *s)
 {
-	const unsigned mask = SEG_P | SEG_S | SEG_CODE | SEG_CONFORMING | SEG_ACCESSED | SEG_L | SEG_DB;
+	const unsigned mask = SEG_P | SEG_S | SEG_CODE | SEG_CONFORMING | SEG_ACCESSED;
 	struct x86_desc d;
 
 	if (!read_descriptor(j, selector, &d) || desc_dpl(&d) != SEL_RPL(selector) ||
-	    (desc_attr(&d) & mask) != (SEG_P | SEG_S | SEG_CODE | SEG_ACCESSED | SEG_L))
+	    (desc_attr(&d) & mask) != (SEG_P | SEG_S | SEG_CODE | SEG_ACCESSED))
 		return false;
 	*s = (struct x86_segment){ (uint16_t)selector, desc_attr(&d), desc_limit(&d), desc_base(&d) };
-	return true;
+	if ((s->attr & (SEG_L | SEG_DB)) == SEG_L)
+		return x86_long_mode(j->c);
+	return (s->attr & (SEG_L | SEG_DB)) == SEG_DB && !s->base && s->limit == UINT32_MAX;
 }
 
 static bool stack_segment(struct jit *j, uint64_t selector, unsigned cpl, struct x86_segment *s)
@@ -172,40 +250,83 @@ static bool has_inner_data(const struct x86_cpu *c)
 	return false;
 }
 
-/* From CPL 0 in 64-bit code to 64-bit code of CPL 0 or 3. */
+/* What IRET takes from the stack, and what it loads from there. */
+struct iret {
+	uint64_t rip, cs, flags, rsp, ss;
+	struct x86_segment code, stack;
+	unsigned cpl;
+	bool to_64bit, with_stack;
+};
+
+static bool read_iret_frame(struct jit *j, struct iret *r)
+{
+	bool wide = j->c->code_size == CODE_64;
+	uint64_t *word[] = { &r->rip, &r->cs, &r->flags, &r->rsp, &r->ss };
+	unsigned size = wide ? 8 : 4;
+
+	r->with_stack = wide;
+	for (unsigned k = 0; k < (r->with_stack ? 5 : 3); k++) {
+		uint64_t at = j->js->gpr[RSP] + k * size;
+
+		if (wide ? !peek(j, at, word[k]) : !peek32(j, (uint32_t)at, word[k]))
+			return false;
+		r->with_stack |= k == 1 && SEL_RPL(r->cs);
+	}
+	r->cs &= 0xffff;
+	r->ss &= 0xffff;
+	r->cpl = SEL_RPL(r->cs);
+	if (!r->with_stack) {
+		r->ss = j->c->s.seg[SS].selector;
+		r->rsp = (uint32_t)(j->js->gpr[RSP] + 3 * size);
+	}
+	return true;
+}
+
+/* From 32-bit code to 64-bit code is for the interpreter. */
+static bool load_iret_segments(struct jit *j, struct iret *r)
+{
+	const struct x86_cpu *c = j->c;
+
+	if (!code_segment(j, r->cs, &r->code))
+		return false;
+	r->to_64bit = r->code.attr & SEG_L;
+	if (r->to_64bit && (c->code_size != CODE_64 || !x86_canonical(r->rip)))
+		return false;
+	r->stack = c->s.seg[SS];
+	if (r->with_stack && !stack_segment(j, r->ss, r->cpl, &r->stack))
+		return false;
+	return r->to_64bit || (r->rip <= UINT32_MAX && is_flat(&r->stack) && r->stack.attr & SEG_DB &&
+			       has_flat_data(c));
+}
+
+/* From CPL 0 to CPL 0 or 3. */
 bool helper_iret(struct jit *j)
 {
 	const uint64_t loadable = FLAGS_ARITH | FLAG_TF | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID |
 				  FLAG_IF | FLAG_IOPL | FLAG_VIF | FLAG_VIP;
 	struct jit_state *js = j->js;
 	struct x86_cpu *c = j->c;
-	uint64_t frame[5], flags; /* RIP, CS, RFLAGS, RSP, SS */
-	struct x86_segment code, stack;
-	unsigned cpl;
+	uint64_t flags;
+	struct iret r;
 
-	if (c->tlb != &c->tlb_set[TLB_SUPERVISOR] || js->system_flags & FLAG_NT || c->s.nmi_blocked)
+	if (c->tlb != &c->tlb_set[TLB_SUPERVISOR] || js->system_flags & FLAG_NT || c->s.nmi_blocked ||
+	    helper_operand_size(js) != (c->code_size == CODE_64 ? 8 : 4) || !read_iret_frame(j, &r))
 		return false;
-	for (unsigned k = 0; k < LM_ARRAY_SIZE(frame); k++)
-		if (!peek(j, js->gpr[RSP] + 8 * k, &frame[k]))
-			return false;
-	frame[1] &= 0xffff;
-	frame[4] &= 0xffff;
-	cpl = SEL_RPL(frame[1]);
-	if (frame[2] & (FLAG_TF | FLAG_DF | FLAG_NT) || (cpl != 0 && cpl != 3))
+	if (r.flags & (FLAG_TF | FLAG_DF | FLAG_NT | FLAG_VM) || (r.cpl != 0 && r.cpl != 3))
 		return false;
-	if (frame[2] & FLAG_RF && j->counted) /* whoever compares engines sees it */
+	if (r.flags & FLAG_RF && j->counted) /* whoever compares engines sees it */
 		return false;
-	flags = (flags_image(js) & ~loadable) | (frame[2] & loadable);
-	if (!x86_canonical(frame[0]) || !may_load_flags(j, flags, cpl) ||
-	    !code_segment(j, frame[1], &code) || !stack_segment(j, frame[4], cpl, &stack) ||
-	    (cpl == 3 && has_inner_data(c)))
+	flags = (flags_image(js) & ~loadable) | (r.flags & loadable);
+	if (!may_load_flags(j, flags, r.cpl) || !load_iret_segments(j, &r) ||
+	    (r.cpl == 3 && has_inner_data(c)))
 		return false;
 	load_flags(j, flags);
-	c->s.seg[CS] = code;
-	c->s.seg[SS] = stack;
-	js->gpr[RSP] = frame[3];
-	js->rip = frame[0];
-	use_privilege(j, cpl);
+	c->s.seg[CS] = r.code;
+	c->s.seg[SS] = r.stack;
+	js->gpr[RSP] = r.rsp;
+	js->rip = r.rip;
+	use_code_size(j, r.to_64bit ? CODE_64 : CODE_32);
+	use_privilege(j, r.cpl);
 	return true;
 }
 

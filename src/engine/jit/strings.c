@@ -1,4 +1,4 @@
-/* MOVS and STOS, by the host's own on host addresses, page by page. Helpers; see helper.h. */
+/* String instructions, by the host's own on host addresses, page by page. Helpers; see helper.h. */
 #include "engine/jit/helper.h"
 
 /* So many bytes before translated code looks whether something wants attention. */
@@ -130,4 +130,122 @@ bool helper_movs(struct jit *j)
 bool helper_stos(struct jit *j)
 {
 	return string(j, store_piece);
+}
+
+/* The prefix would do nothing but repeat it. */
+bool helper_lods(struct jit *j)
+{
+	struct jit_state *js = j->js;
+	unsigned size = helper_operand_size(js);
+	const uint8_t *from = elements_in_page(js->gpr[RSI], 1, size) ? helper_host(j, js->gpr[RSI], false) : NULL;
+	uint64_t value = 0;
+
+	if (!from || helper_repeats(js))
+		return false;
+	__builtin_memcpy(&value, from, size);
+	js->gpr[RAX] = size < 4 ? (js->gpr[RAX] & ~mask_bytes(size)) | value : value;
+	advance(j, RSI, size);
+	js->rip += helper_length(js);
+	return true;
+}
+
+/* ---- Comparisons ---- */
+
+struct comparison {
+	const uint8_t *from, *to; /* SCAS: `to` alone */
+	uint64_t n, value;        /* elements left; AL to RAX, afterwards flags as js->save_flags has them */
+};
+
+#define COMPARE(name, text)                                                                        \
+	static void name(struct comparison *c)                                                     \
+	{                                                                                          \
+		__asm__ volatile(text "; lahf; seto %%al"                                          \
+				 : "+D"(c->to), "+S"(c->from), "+c"(c->n), "+a"(c->value)          \
+				 :                                                                 \
+				 : "cc", "memory");                                                \
+	}
+#define COMPARE_ALL(name, text)                                                                    \
+	COMPARE(name##b, text "b") COMPARE(name##w, text "w") COMPARE(name##l, text "l")           \
+	COMPARE(name##q, text "q")
+
+COMPARE_ALL(repe_scas, "repe scas")
+COMPARE_ALL(repne_scas, "repne scas")
+COMPARE_ALL(repe_cmps, "repe cmps")
+COMPARE_ALL(repne_cmps, "repne cmps")
+
+typedef void (*compare_fn)(struct comparison *c);
+
+/* By REPNE, and log2 of the element's size. */
+static const compare_fn scas[2][4] = {
+	{ repe_scasb, repe_scasw, repe_scasl, repe_scasq },
+	{ repne_scasb, repne_scasw, repne_scasl, repne_scasq },
+};
+static const compare_fn cmps[2][4] = {
+	{ repe_cmpsb, repe_cmpsw, repe_cmpsl, repe_cmpsq },
+	{ repne_cmpsb, repne_cmpsw, repne_cmpsl, repne_cmpsq },
+};
+
+/* One piece, which ends where a page does. Iterations done, with their flags; 0: the next is the interpreter's. */
+static uint64_t compare_piece(struct jit *j, uint64_t count, bool both, uint64_t *flags)
+{
+	uint64_t *gpr = j->js->gpr, n;
+	unsigned size = helper_operand_size(j->js);
+	bool until_equal = helper_prefix(j->js) == REP_F2;
+	struct comparison c = { .value = gpr[RAX] };
+
+	c.n = elements_in_page(gpr[RDI], count, size);
+	c.n = both ? elements_in_page(gpr[RSI], c.n, size) : c.n;
+	c.to = c.n ? helper_host(j, gpr[RDI], false) : NULL;
+	c.from = c.to && both ? helper_host(j, gpr[RSI], false) : c.to;
+	if (!c.to || !c.from)
+		return 0;
+	n = c.n;
+	(both ? cmps : scas)[until_equal][__builtin_ctz(size)](&c);
+	n -= c.n;
+	advance(j, RDI, n * size);
+	if (both)
+		advance(j, RSI, n * size);
+	*flags = c.value & 0xffff;
+	return n;
+}
+
+static bool is_equal(uint64_t flags)
+{
+	return flags >> 8 & FLAG_ZF;
+}
+
+/* Flags change when the repetition ends, and not before (sem/string.c). Counted runs count iterations. */
+static bool compare(struct jit *j, bool both)
+{
+	struct jit_state *js = j->js;
+	uint64_t flags = js->save_flags;
+	bool repeats = helper_repeats(js), ended = false;
+
+	if (repeats && j->counted)
+		return false;
+	for (uint64_t done = 0; !ended && (repeats ? js->gpr[RCX] : 1) && done < BATCH;) {
+		uint64_t n = compare_piece(j, repeats ? js->gpr[RCX] : 1, both, &flags);
+
+		if (!n)
+			return false;
+		if (repeats)
+			js->gpr[RCX] -= n;
+		ended = !repeats || is_equal(flags) != (helper_prefix(js) == REP_F3);
+		done += n;
+	}
+	if (ended || !js->gpr[RCX]) {
+		js->save_flags = flags;
+		js->rip += helper_length(js);
+	}
+	return true;
+}
+
+bool helper_scas(struct jit *j)
+{
+	return compare(j, false);
+}
+
+bool helper_cmps(struct jit *j)
+{
+	return compare(j, true);
 }

@@ -289,6 +289,8 @@ static void print_case(const struct program *p, const char *what)
 		printf(" %02x", p->code[k]);
 	printf("\nrip %" PRIx64 " and %" PRIx64 ", rflags %" PRIx64 " and %" PRIx64 "\n", a->rip,
 	       b->rip, a->rflags, b->rflags);
+	printf("cr2 %" PRIx64 " and %" PRIx64 "; interrupted at %" PRIx64 " and %" PRIx64 "\n", a->cr2, b->cr2,
+	       box_get(&interp.box, IST_TOP - 40, 8), box_get(&jit.box, IST_TOP - 40, 8));
 	for (unsigned r = 0; r < 16; r++)
 		printf("r%u %016" PRIx64 " and %016" PRIx64 "%s\n", r, a->gpr[r], b->gpr[r],
 		       a->gpr[r] != b->gpr[r] ? "  <" : "");
