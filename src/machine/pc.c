@@ -102,10 +102,7 @@ static void intr_line(void *opaque, unsigned number, bool level)
 {
 	struct pc *pc = opaque;
 
-	if (level)
-		x86_event_raise(pc->sys->cpu[0], EV_EXTINT);
-	else
-		x86_event_clear(pc->sys->cpu[0], EV_EXTINT);
+	x86_extint_set(pc->sys->cpu[0], level);
 }
 
 static int sys_pic_ack(void *opaque)

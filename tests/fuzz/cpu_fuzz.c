@@ -98,7 +98,7 @@ static void port_write(void *opaque, uint16_t port, uint32_t value, unsigned siz
 
 static int pic_ack(void *opaque)
 {
-	x86_event_clear(machine.c, EV_EXTINT);
+	x86_extint_set(machine.c, false);
 	return byte();
 }
 
@@ -679,7 +679,7 @@ static void random_event(struct x86_cpu *c)
 		lapic_deliver(c, 0, DELIVERY_NMI, false);
 		break;
 	case 2:
-		x86_event_raise(c, EV_EXTINT);
+		x86_extint_set(c, true);
 		break;
 	case 3:
 		x86_event_raise(c, EV_TLB);

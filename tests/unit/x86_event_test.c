@@ -397,10 +397,36 @@ static void test_extint(void)
 	box_set_gate(&box, c, 0x30, 0x8030, 0x8e, 0);
 	box.pic_vector = 0x30;
 	c->s.rflags |= FLAG_IF;
-	x86_event_raise(c, EV_EXTINT);
+	x86_extint_set(c, true);
 	CHECK(!event_poll(c));
 	CHECK_EQ(c->s.rip, 0x8030);
-	x86_event_clear(c, EV_EXTINT);
+	x86_extint_set(c, false);
+	box_fini(&box);
+}
+
+/* While IF is clear the waiting interrupt is out of the way; whoever sets IF brings it back. */
+static void test_extint_waits(void)
+{
+	start();
+	box_protected(&box, c);
+	box_set_gate(&box, c, 0x30, 0x8030, 0x8e, 0);
+	box.pic_vector = 0x30;
+	c->s.rflags &= ~(uint64_t)FLAG_IF;
+	x86_extint_set(c, true);
+	event_poll(c);
+	event_poll(c);
+	CHECK_EQ(x86_events(c) & EV_EXTINT, 0);
+	c->s.rflags |= FLAG_IF;
+	event_flags_loaded(c);
+	CHECK(!event_poll(c));
+	CHECK_EQ(c->s.rip, 0x8030);
+	x86_event_set(c, EV_EXTINT); /* left over, the line is low */
+	x86_extint_set(c, false);
+	c->s.rflags |= FLAG_IF;
+	c->s.rip = 0x8040;
+	x86_event_set(c, EV_EXTINT);
+	CHECK(!event_poll(c));
+	CHECK_EQ(c->s.rip, 0x8040);
 	box_fini(&box);
 }
 
@@ -424,5 +450,6 @@ int main(void)
 	test_latched_nmi();
 	test_halt_and_wake();
 	test_extint();
+	test_extint_waits();
 	return check_done();
 }

@@ -265,7 +265,7 @@ static uint64_t pack_flags(uint32_t f)
 
 static bool interrupt_waits(struct x86_cpu *c)
 {
-	return lapic_pending(c) >= 0 || x86_events(c) & EV_EXTINT;
+	return lapic_pending(c) >= 0 || x86_extint(c);
 }
 
 static void load_registers(struct jit *j)

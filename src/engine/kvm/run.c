@@ -248,7 +248,7 @@ static void offer_extint(struct kvm_vcpu *v)
 	struct kvm_interrupt interrupt;
 	int vector;
 
-	v->run->request_interrupt_window = (x86_events(v->c) & EV_EXTINT) != 0;
+	v->run->request_interrupt_window = x86_extint(v->c);
 	if (!v->run->request_interrupt_window || !v->run->ready_for_interrupt_injection)
 		return;
 	vector = sys->pic_ack(sys->opaque);

@@ -140,7 +140,7 @@ void x86_cpu_load(struct x86_cpu *c)
 	x86_mode_changed(c);
 	mmu_flush_all(c);
 	lapic_load(c);
-	x86_event_set(c, EV_TRAP | EV_INTERRUPT);
+	x86_event_set(c, EV_TRAP | EV_INTERRUPT | (x86_extint(c) ? EV_EXTINT : 0));
 	adopt_pending_events(c);
 	if (c->s.activity == CPU_SHUTDOWN)
 		x86_event_set(c, EV_SHUTDOWN);
@@ -161,6 +161,15 @@ void x86_event_raise(struct x86_cpu *c, uint32_t bits)
 		c->on_event(c);
 	if (c->sys->wake)
 		c->sys->wake(c->sys->opaque, c);
+}
+
+void x86_extint_set(struct x86_cpu *c, bool level)
+{
+	__atomic_store_n(&c->extint, level, __ATOMIC_SEQ_CST);
+	if (level)
+		x86_event_raise(c, EV_EXTINT);
+	else
+		x86_event_clear(c, EV_EXTINT);
 }
 
 uint64_t x86_tsc(const struct x86_cpu *c)

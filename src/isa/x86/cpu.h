@@ -28,7 +28,7 @@
 
 /* Bits of x86_cpu.events: why the run loop must look up from running instructions. */
 #define EV_INTERRUPT 0x001u /* the LAPIC may have a deliverable vector */
-#define EV_EXTINT    0x002u /* the PIC's INTR line is high (level, follows the line) */
+#define EV_EXTINT    0x002u /* the PIC's INTR line is high and may be deliverable */
 #define EV_NMI       0x004u
 #define EV_NMI_AGAIN 0x100u /* another NMI came while EV_NMI was set */
 #define EV_INIT      0x008u
@@ -151,6 +151,7 @@ struct x86_cpu {
 	bool repeat;                 /* a REP instruction stopped between iterations: rip stays */
 
 	uint32_t events;             /* atomic */
+	bool extint;                 /* the PIC's INTR line; atomic */
 	bool access_checks;          /* #AC or data breakpoints active: every access is slow */
 
 	struct x86_system *sys;
@@ -201,6 +202,13 @@ void x86_mode_changed(struct x86_cpu *c);
 
 /* Sets event bits and wakes the vCPU if it sleeps. Any thread. */
 void x86_event_raise(struct x86_cpu *c, uint32_t bits);
+
+/* The PIC's INTR line changed. Any thread. */
+void x86_extint_set(struct x86_cpu *c, bool level);
+static inline bool x86_extint(const struct x86_cpu *c)
+{
+	return __atomic_load_n(&c->extint, __ATOMIC_ACQUIRE);
+}
 
 static inline void x86_event_clear(struct x86_cpu *c, uint32_t bits)
 {

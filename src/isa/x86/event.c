@@ -231,6 +231,17 @@ static void take_nmi(struct x86_cpu *c)
 	event_deliver(c, VEC_NMI, EVENT_NMI, false, 0);
 }
 
+/* The bit may be left over from a line that went low while event_flags_loaded set it. */
+static bool extint_waits(struct x86_cpu *c)
+{
+	if (!(x86_events(c) & EV_EXTINT) || x86_extint(c))
+		return x86_events(c) & EV_EXTINT;
+	x86_event_clear(c, EV_EXTINT);
+	if (x86_extint(c))
+		x86_event_set(c, EV_EXTINT);
+	return x86_extint(c);
+}
+
 /* The LAPIC's vector first, then the PIC's; -1 when neither has one. */
 static int acknowledge_interrupt(struct x86_cpu *c)
 {
@@ -242,7 +253,7 @@ static int acknowledge_interrupt(struct x86_cpu *c)
 		if (lapic_pending(c) >= 0)
 			vector = lapic_acknowledge(c);
 	}
-	if (vector < 0 && x86_events(c) & EV_EXTINT && lapic_accepts_extint(c))
+	if (vector < 0 && extint_waits(c) && lapic_accepts_extint(c))
 		vector = c->sys->pic_ack(c->sys->opaque);
 	return vector;
 }
@@ -261,8 +272,8 @@ static bool take_pending(struct x86_cpu *c)
 		take_nmi(c);
 		return true;
 	}
-	if (!(c->s.rflags & FLAG_IF)) { /* event_flags_loaded sets it again */
-		x86_event_clear(c, EV_INTERRUPT);
+	if (!(c->s.rflags & FLAG_IF)) { /* event_flags_loaded sets them again */
+		x86_event_clear(c, EV_INTERRUPT | EV_EXTINT);
 		return false;
 	}
 	if (c->s.interrupt_shadow)
@@ -344,6 +355,8 @@ void event_flags_loaded(struct x86_cpu *c)
 {
 	if (c->s.rflags & FLAG_IF && lapic_pending(c) >= 0)
 		x86_event_set(c, EV_INTERRUPT);
+	if (c->s.rflags & FLAG_IF && x86_extint(c))
+		x86_event_set(c, EV_EXTINT);
 	if (c->s.rflags & (FLAG_TF | FLAG_RF))
 		x86_event_set(c, EV_TRAP);
 	x86_mode_changed(c);
