@@ -6,6 +6,7 @@
 
 #include "backend/block_overlay.h"
 #include "backend/block_pool.h"
+#include "backend/block_uring.h"
 #include "backend/image_copy.h"
 #include "base/bits.h"
 #include "base/log.h"
@@ -14,6 +15,8 @@ struct block_disk {
 	struct blockdev dev;
 	struct image *image;
 	struct block_pool pool;
+	struct block_uring uring; /* where has_uring */
+	bool has_uring;
 	struct block_list held; /* failed, and waiting for block_resume */
 	enum block_on_error on_error;
 	void (*stop)(void *opaque, struct blockdev *dev, int error);
@@ -130,6 +133,7 @@ void block_resume(struct blockdev *dev)
 	d->failure_logged = false;
 	while ((req = block_list_pop(&again)))
 		dev->ops->submit(dev, req);
+	dev->ops->commit(dev);
 }
 
 /* Who waits for everything to be done gets the errors that were kept from the guest. */
@@ -143,14 +147,76 @@ static void give_up_held(struct block_disk *d)
 
 /* ---- The blockdev ---- */
 
-static void disk_submit(struct blockdev *dev, struct block_request *req)
+/* Straight to the file, where it is known where: true when the request is on its way. */
+static bool submit_in_place(struct block_disk *d, struct block_request *req)
 {
-	block_pool_submit(&disk_of(dev)->pool, req);
+	struct image *img = d->image;
+	enum image_access access = req->op == BLOCK_READ ? IMAGE_READ
+				   : req->sync		 ? IMAGE_WRITE_THROUGH
+							 : IMAGE_WRITE;
+	uint64_t offset;
+
+	if (!d->has_uring || (req->op != BLOCK_READ && req->op != BLOCK_WRITE) || !req->len ||
+	    (req->op == BLOCK_WRITE && d->dev.read_only) ||
+	    !host_file_aligned(&img->file, req->iov, req->iov_count))
+		return false;
+	if (!img->ops->place(img, access, req->offset, req->len, &offset))
+		return false;
+	if (block_uring_queue(&d->uring, req, img->file.direct, offset))
+		return true;
+	img->ops->unplace(img);
+	return false;
 }
 
+/* Whatever went wrong, and what was short at the end of the file, is a worker's to find out. */
+static void uring_finished(void *opaque, struct block_request *req, bool ok)
+{
+	struct block_disk *d = opaque;
+
+	d->image->ops->unplace(d->image);
+	req->result = 0;
+	if (ok)
+		complete(d, req);
+	else
+		block_pool_submit(&d->pool, req);
+}
+
+static void disk_submit(struct blockdev *dev, struct block_request *req)
+{
+	struct block_disk *d = disk_of(dev);
+
+	if (!submit_in_place(d, req))
+		block_pool_submit(&d->pool, req);
+}
+
+static void disk_commit(struct blockdev *dev)
+{
+	struct block_disk *d = disk_of(dev);
+
+	if (d->has_uring)
+		block_uring_commit(&d->uring);
+}
+
+/*
+ * First what io_uring has: workers may wait for that, but it never waits for workers. Completions
+ * may submit again.
+ */
 static void disk_drain(struct blockdev *dev)
 {
-	block_pool_drain(&disk_of(dev)->pool);
+	struct block_disk *d = disk_of(dev);
+
+	do {
+		if (d->has_uring)
+			block_uring_wait(&d->uring);
+		block_pool_drain(&d->pool);
+	} while ((d->has_uring && d->uring.in_flight) || block_pool_busy(&d->pool));
+}
+
+uint64_t block_uring_requests(const struct blockdev *dev)
+{
+	const struct block_disk *d = disk_of(dev);
+
+	return d->has_uring ? d->uring.requests : 0;
 }
 
 /* Completions may submit again. */
@@ -161,10 +227,15 @@ static void disk_abandon(struct blockdev *dev)
 	do {
 		disk_drain(dev);
 		give_up_held(d);
-	} while (block_pool_busy(&d->pool));
+	} while ((d->has_uring && d->uring.in_flight) || block_pool_busy(&d->pool));
 }
 
-static const struct blockdev_ops disk_ops = {disk_submit, disk_drain, disk_abandon};
+static const struct blockdev_ops disk_ops = {
+    .submit = disk_submit,
+    .commit = disk_commit,
+    .drain = disk_drain,
+    .abandon = disk_abandon,
+};
 
 int block_quiesce(struct blockdev *dev, struct lm_err *err)
 {
@@ -245,6 +316,15 @@ static int open_image(struct block_disk *d, const struct block_options *o, struc
 	return overlay_open(&d->image, base, err);
 }
 
+/* Not without a worker: the loop's thread may not wait for what it completes itself. */
+static void start_uring(struct block_disk *d, struct event_loop *loop)
+{
+	d->uring.finished = uring_finished;
+	d->uring.opaque = d;
+	d->has_uring = d->image->file.direct >= 0 && block_pool_start(&d->pool) &&
+		       block_uring_init(&d->uring, loop) == 0;
+}
+
 static int set_up(struct block_disk *d, const struct block_options *o, struct event_loop *loop,
 		  struct lm_err *err)
 {
@@ -260,6 +340,8 @@ static int set_up(struct block_disk *d, const struct block_options *o, struct ev
 	rc = block_pool_init(&d->pool, loop, o->synchronous, err);
 	if (rc < 0)
 		block_pool_fini(&d->pool);
+	else if (!o->synchronous && !o->no_uring)
+		start_uring(d, loop);
 	return rc;
 }
 
@@ -300,6 +382,8 @@ void block_close(struct blockdev *dev)
 		return;
 	d = disk_of(dev);
 	disk_abandon(dev);
+	if (d->has_uring)
+		block_uring_fini(&d->uring);
 	block_pool_fini(&d->pool);
 	destroy(d);
 }

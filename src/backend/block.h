@@ -72,4 +72,7 @@ int block_quiesce(struct blockdev *dev, struct lm_err *err);
  */
 int block_save_overlay(struct blockdev *dev, const char *path, struct lm_err *err);
 
+/* For counters and tests: requests that went by io_uring. */
+uint64_t block_uring_requests(const struct blockdev *dev);
+
 #endif

@@ -145,18 +145,23 @@ void block_pool_submit(struct block_pool *pool, struct block_request *req)
 		run_now(pool, req);
 }
 
+bool block_pool_start(struct block_pool *pool)
+{
+	bool ok;
+
+	pthread_mutex_lock(&pool->lock);
+	ok = pool->threads || start_thread(pool);
+	pthread_mutex_unlock(&pool->lock);
+	return ok;
+}
+
 void block_pool_drain(struct block_pool *pool)
 {
-	bool more = !pool->synchronous;
-
-	while (more) {
-		pthread_mutex_lock(&pool->lock);
-		while (pool->running || pool->todo.first)
-			pthread_cond_wait(&pool->idle, &pool->lock);
-		more = pool->done.first != NULL;
-		pthread_mutex_unlock(&pool->lock);
-		complete_all(pool);
-	}
+	pthread_mutex_lock(&pool->lock);
+	while (pool->running || pool->todo.first)
+		pthread_cond_wait(&pool->idle, &pool->lock);
+	pthread_mutex_unlock(&pool->lock);
+	complete_all(pool);
 }
 
 bool block_pool_busy(struct block_pool *pool)

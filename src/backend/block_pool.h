@@ -40,6 +40,9 @@ int block_pool_init(struct block_pool *pool, struct event_loop *loop, bool synch
 		    struct lm_err *err);
 void block_pool_fini(struct block_pool *pool);
 void block_pool_submit(struct block_pool *pool, struct block_request *req);
+/* Whether there is a worker, started now where there was none. */
+bool block_pool_start(struct block_pool *pool);
+/* Waits for what was submitted, and completes it; not for what completions submit. */
 void block_pool_drain(struct block_pool *pool);
 /* Whether anything is waiting, running, or done and not given back. */
 bool block_pool_busy(struct block_pool *pool);

@@ -36,7 +36,8 @@ struct image_extent {
 	uint64_t host_offset;
 };
 
-enum image_access { IMAGE_READ, IMAGE_WRITE };
+/* Through: on stable storage, metadata too, once the data are. */
+enum image_access { IMAGE_READ, IMAGE_WRITE, IMAGE_WRITE_THROUGH };
 
 struct image_ops {
 	const char *name;

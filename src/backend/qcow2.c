@@ -382,8 +382,10 @@ static bool qcow2_place(struct image *img, enum image_access access, uint64_t of
 		return false;
 	ok = qcow2_lookup(q, offset, len, true, &span) == 0 && span.type == QCOW2_IS_DATA &&
 	     span.len == len;
-	if (access == IMAGE_WRITE)
+	if (access != IMAGE_READ)
 		ok = ok && span.writable && q->changed && !q->corrupt;
+	if (access == IMAGE_WRITE_THROUGH)
+		ok = ok && !qcow2_is_dirty(q);
 	ok = ok && gate_try(&q->gate);
 	pthread_mutex_unlock(&q->lock);
 	if (ok)

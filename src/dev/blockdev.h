@@ -36,6 +36,8 @@ struct blockdev;
 
 struct blockdev_ops {
 	void (*submit)(struct blockdev *dev, struct block_request *req);
+	/* After one or more submit: they may have waited for this. NULL where they never do. */
+	void (*commit)(struct blockdev *dev);
 	/*
 	 * Returns when all that was submitted is done, or waits for the machine to be resumed after
 	 * an error.

@@ -585,9 +585,10 @@ void machine_print_stats(const struct machine *m, FILE *out)
 			m->config.engine->print_stats(m->sys.cpu[k], out);
 	}
 	for (unsigned k = 0; k < m->pc.disks; k++)
-		fprintf(out, "disk%u.requests %llu\ndisk%u.errors %llu\n", k,
+		fprintf(out, "disk%u.requests %llu\ndisk%u.errors %llu\ndisk%u.uring_requests %llu\n", k,
 			(unsigned long long)m->pc.disk[k]->blk.requests, k,
-			(unsigned long long)m->pc.disk[k]->blk.errors);
+			(unsigned long long)m->pc.disk[k]->blk.errors, k,
+			(unsigned long long)block_uring_requests(m->disk[k]));
 	for (unsigned k = 0; k < m->config.share_count; k++)
 		fprintf(out, "share%u.requests %llu\nshare%u.errors %llu\n", k,
 			(unsigned long long)m->share[k]->requests, k,

@@ -141,7 +141,7 @@ static void count_drain(struct blockdev *disk)
 /* What is refused does not reach the backend. */
 static void test_ranges(void)
 {
-	static const struct blockdev_ops counting = {count_submit, count_drain};
+	static const struct blockdev_ops counting = {.submit = count_submit, .drain = count_drain};
 	const struct blockdev_ops *ops;
 	struct fixture f;
 

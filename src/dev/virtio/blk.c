@@ -175,6 +175,8 @@ static void blk_notify(struct virtio_device *dev, unsigned queue)
 		blk->free = req->next_free;
 		execute(req);
 	}
+	if (blk->backend->ops->commit)
+		blk->backend->ops->commit(blk->backend);
 	blk->stalled = !blk->free;
 	blk->submitting = false;
 	virtio_signal(dev, queue);
