@@ -52,14 +52,16 @@ static uint64_t get_count(const struct qcow2 *q, const uint8_t *block, uint64_t 
 
 static void put_count(const struct qcow2 *q, uint8_t *block, uint64_t index, uint64_t count)
 {
-	unsigned order = q->h.refcount_order, bits = 1u << order;
-	unsigned shift = bits * (unsigned)(index & ((8 >> order) - 1));
-	uint8_t *b = block + (index >> (3 - order));
+	unsigned order = q->h.refcount_order, bits = 1u << order, shift;
+	uint8_t *b;
 
-	if (order >= 3)
+	if (order >= 3) {
 		be_store(block + (index << (order - 3)), count, bits / 8);
-	else
-		*b = (uint8_t)((*b & ~((LM_BIT(bits) - 1) << shift)) | count << shift);
+		return;
+	}
+	b = block + (index >> (3 - order));
+	shift = bits * (unsigned)(index & ((8 >> order) - 1));
+	*b = (uint8_t)((*b & ~((LM_BIT(bits) - 1) << shift)) | count << shift);
 }
 
 /* The block that has the cluster's count; NULL with *rc 0 where there is none. */

@@ -229,7 +229,8 @@ static int add_disk(struct pc *pc, struct blockdev *backend, struct lm_err *err)
 	if (!d)
 		return lm_err_set(err, -ENOMEM, "no memory for a disk");
 	pc->disk[pc->disks++] = d;
-	virtio_blk_init(&d->blk, backend, pc->ram, pc->loop);
+	virtio_blk_init(&d->blk, backend, LM_MIN(pc->sys->cpu_count, BLK_MAX_QUEUES), pc->ram,
+			pc->loop);
 	return add_virtio(pc, &d->pci, &d->blk.virtio, err);
 }
 

@@ -21,7 +21,7 @@ static void check(void *opaque)
 
 	for (const struct blk_request *r = t->blk.free; r; r = r->next_free)
 		free_requests++;
-	fuzz_require(free_requests == BLK_QUEUE_SIZE, "a request was lost");
+	fuzz_require(free_requests == BLK_REQUESTS, "a request was lost");
 }
 
 static void open_target(struct target *t, bool ephemeral)
@@ -35,7 +35,7 @@ static void open_target(struct target *t, bool ephemeral)
 	drv_init(&t->f.d, true);
 	fuzz_require(block_open(&t->disk, &o, &t->f.d.loop, NULL) == 0, "cannot open the image");
 	unlink(path);
-	virtio_blk_init(&t->blk, t->disk, &t->f.d.ram, &t->f.d.loop);
+	virtio_blk_init(&t->blk, t->disk, 2, &t->f.d.ram, &t->f.d.loop);
 	fuzz_attach(&t->f, &t->blk.virtio);
 	t->f.check = check;
 	t->f.opaque = t;

@@ -56,7 +56,7 @@ static void setup(struct fixture *f, struct block_options o, uint64_t features)
 	o.path = image;
 	drv_init(&f->d, o.synchronous);
 	CHECK_EQ(block_open(&f->disk, &o, &f->d.loop, NULL), 0);
-	virtio_blk_init(&f->blk, f->disk, &f->d.ram, &f->d.loop);
+	virtio_blk_init(&f->blk, f->disk, 2, &f->d.ram, &f->d.loop);
 	drv_attach(&f->d, &f->blk.virtio);
 	drv_start(&f->d, features, 1, BLK_QUEUE_SIZE);
 }

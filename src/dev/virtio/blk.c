@@ -4,7 +4,6 @@
 #include <string.h>
 #include <linux/virtio_ids.h>
 
-#define BLK_QUEUE 0
 /* What a chain leaves for data: header and status have a descriptor each. */
 #define BLK_SEG_MAX	   (BLK_QUEUE_SIZE - 2)
 #define BLK_MAX_ERASE	   0x3fffff /* sectors per discard or write zeroes: 2 GiB */
@@ -18,9 +17,23 @@ static void finish(struct blk_request *req, uint8_t status, uint32_t written)
 
 	*req->status = status;
 	blk->errors += status != VIRTIO_BLK_S_OK;
-	virtio_push(&blk->virtio, BLK_QUEUE, &req->chain, written + 1);
+	virtio_push(&blk->virtio, req->queue, &req->chain, written + 1);
 	req->next_free = blk->free;
 	blk->free = req;
+}
+
+/* The one that waits and is next in turn, so that none of them starves. */
+static void run_stalled(struct virtio_blk *blk)
+{
+	for (unsigned k = 1; k <= blk->virtio.queue_count && blk->stalled && blk->free; k++) {
+		unsigned queue = (blk->serving + k) % blk->virtio.queue_count;
+
+		if (!(blk->stalled >> queue & 1))
+			continue;
+		blk->stalled &= (uint8_t) ~(1u << queue);
+		virtio_run_queue(&blk->virtio, queue);
+		return;
+	}
 }
 
 static void block_done(struct block_request *block, int result)
@@ -30,11 +43,10 @@ static void block_done(struct block_request *block, int result)
 	bool read = block->op == BLOCK_READ;
 
 	finish(req, result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK, read ? req->data_len : 0);
-	if (!blk->submitting) {
-		virtio_signal(&blk->virtio, BLK_QUEUE);
-		if (blk->stalled)
-			virtio_run_queue(&blk->virtio, BLK_QUEUE);
-	}
+	if (!blk->submitting || blk->serving != req->queue)
+		virtio_signal(&blk->virtio, req->queue);
+	if (!blk->submitting)
+		run_stalled(blk);
 	virtio_release(&blk->virtio);
 }
 
@@ -53,6 +65,14 @@ static bool in_range(const struct virtio_blk *blk, uint64_t sector, uint64_t cou
 	uint64_t capacity = blk->backend->size / BLOCK_SECTOR_SIZE;
 
 	return sector <= capacity && count <= capacity - sector;
+}
+
+/* §5.2.6.2: the driver's choice, else whether it knows how to flush. */
+static bool writes_through(const struct virtio_blk *blk)
+{
+	if (virtio_has(&blk->virtio, VIRTIO_BLK_F_CONFIG_WCE))
+		return !blk->config.wce;
+	return !virtio_has(&blk->virtio, VIRTIO_BLK_F_FLUSH);
 }
 
 /* IN and OUT: the data are all of one direction but the header or the status. */
@@ -74,7 +94,7 @@ static void transfer(struct blk_request *req, enum block_op op, uint64_t sector)
 	req->block.iov = iov;
 	req->block.offset = sector * BLOCK_SECTOR_SIZE;
 	req->block.len = len;
-	req->block.sync = !virtio_has(&req->blk->virtio, VIRTIO_BLK_F_FLUSH);
+	req->block.sync = writes_through(req->blk);
 	req->data_len = (uint32_t)len;
 	submit(req, op);
 }
@@ -105,7 +125,7 @@ static void erase(struct blk_request *req, enum block_op op)
 	req->block.offset = le64toh(seg.sector) * BLOCK_SECTOR_SIZE;
 	req->block.len = (uint64_t)sectors * BLOCK_SECTOR_SIZE;
 	req->block.may_unmap = flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
-	req->block.sync = !virtio_has(&req->blk->virtio, VIRTIO_BLK_F_FLUSH);
+	req->block.sync = writes_through(req->blk);
 	submit(req, op);
 }
 
@@ -165,6 +185,7 @@ static void blk_notify(struct virtio_device *dev, unsigned queue)
 	struct virtio_blk *blk = LM_CONTAINER_OF(dev, struct virtio_blk, virtio);
 
 	blk->submitting = true;
+	blk->serving = queue;
 	while (blk->free && virtio_pop(dev, queue, &blk->free->chain) == VQ_CHAIN) {
 		struct blk_request *req = blk->free;
 
@@ -173,11 +194,13 @@ static void blk_notify(struct virtio_device *dev, unsigned queue)
 			break;
 		}
 		blk->free = req->next_free;
+		req->queue = queue;
 		execute(req);
 	}
 	if (blk->backend->ops->commit)
 		blk->backend->ops->commit(blk->backend);
-	blk->stalled = !blk->free;
+	if (!blk->free)
+		blk->stalled |= (uint8_t)(1u << queue);
 	blk->submitting = false;
 	virtio_signal(dev, queue);
 }
@@ -186,7 +209,18 @@ static void blk_reset(struct virtio_device *dev)
 {
 	struct virtio_blk *blk = LM_CONTAINER_OF(dev, struct virtio_blk, virtio);
 
-	blk->stalled = false;
+	blk->stalled = 0;
+	blk->config.wce = 1;
+}
+
+static void blk_config_written(struct virtio_device *dev, unsigned offset, uint32_t value,
+			       unsigned size)
+{
+	struct virtio_blk *blk = LM_CONTAINER_OF(dev, struct virtio_blk, virtio);
+
+	if (offset == offsetof(struct virtio_blk_config, wce) && size == 1 &&
+	    virtio_has(dev, VIRTIO_BLK_F_CONFIG_WCE))
+		blk->config.wce = value & 1;
 }
 
 static void blk_drain(struct virtio_device *dev)
@@ -205,6 +239,7 @@ static const struct field blk_fields[] = {
 	FIELD_NOT_SAVED(struct virtio_blk, requests, "statistics"),
 	FIELD_NOT_SAVED(struct virtio_blk, errors, "statistics"),
 	FIELD_NOT_SAVED(struct virtio_blk, submitting, "only within a call"),
+	FIELD_NOT_SAVED(struct virtio_blk, serving, "whose turn it is; any will do"),
 	FIELD_NOT_SAVED(struct virtio_blk, stalled, "nothing is in flight"),
 	FIELD_NOT_SAVED(struct virtio_blk, free, "nothing is in flight"),
 	FIELD_NOT_SAVED(struct virtio_blk, request, "nothing is in flight"),
@@ -246,20 +281,24 @@ static const struct virtio_ops blk_ops = {
     .reset = blk_reset,
     .drain = blk_drain,
     .abandon = blk_abandon,
+    .config_written = blk_config_written,
     .section = &virtio_blk_section,
 };
 
-static uint64_t features(const struct blockdev *backend)
+static uint64_t features(const struct blockdev *backend, unsigned queues)
 {
 	uint64_t f = LM_BIT(VIRTIO_BLK_F_SEG_MAX) | LM_BIT(VIRTIO_BLK_F_BLK_SIZE) |
 		     LM_BIT(VIRTIO_BLK_F_TOPOLOGY) | LM_BIT(VIRTIO_BLK_F_FLUSH);
 
+	if (queues > 1)
+		f |= LM_BIT(VIRTIO_BLK_F_MQ);
 	if (backend->read_only)
 		return f | LM_BIT(VIRTIO_BLK_F_RO);
-	return f | LM_BIT(VIRTIO_BLK_F_DISCARD) | LM_BIT(VIRTIO_BLK_F_WRITE_ZEROES);
+	return f | LM_BIT(VIRTIO_BLK_F_DISCARD) | LM_BIT(VIRTIO_BLK_F_WRITE_ZEROES) |
+	       LM_BIT(VIRTIO_BLK_F_CONFIG_WCE);
 }
 
-static struct virtio_blk_config make_config(const struct blockdev *backend)
+static struct virtio_blk_config make_config(const struct blockdev *backend, unsigned queues)
 {
 	return (struct virtio_blk_config){
 	    .capacity = htole64(backend->size / BLOCK_SECTOR_SIZE),
@@ -267,7 +306,8 @@ static struct virtio_blk_config make_config(const struct blockdev *backend)
 	    .blk_size = htole32(BLOCK_SECTOR_SIZE),
 	    .physical_block_exp = 3, /* 4 KiB */
 	    .min_io_size = htole16(BLK_PAGE_SECTORS),
-	    .num_queues = htole16(1),
+	    .wce = 1,
+	    .num_queues = htole16((uint16_t)queues),
 	    .max_discard_sectors = htole32(BLK_MAX_ERASE),
 	    .max_discard_seg = htole32(1),
 	    .discard_sector_alignment = htole32(BLK_PAGE_SECTORS),
@@ -277,13 +317,13 @@ static struct virtio_blk_config make_config(const struct blockdev *backend)
 	};
 }
 
-void virtio_blk_init(struct virtio_blk *blk, struct blockdev *backend, struct ram *ram,
-		     struct event_loop *loop)
+void virtio_blk_init(struct virtio_blk *blk, struct blockdev *backend, unsigned queues,
+		     struct ram *ram, struct event_loop *loop)
 {
 	struct virtio_setup setup = {
 	    .ops = &blk_ops,
-	    .features = features(backend),
-	    .queues = 1,
+	    .features = features(backend, queues),
+	    .queues = queues,
 	    .queue_size = BLK_QUEUE_SIZE,
 	    .config = &blk->config,
 	    .config_size = offsetof(struct virtio_blk_config, max_secure_erase_sectors),
@@ -291,8 +331,8 @@ void virtio_blk_init(struct virtio_blk *blk, struct blockdev *backend, struct ra
 
 	memset(blk, 0, sizeof(*blk));
 	blk->backend = backend;
-	blk->config = make_config(backend);
-	for (unsigned k = 0; k < BLK_QUEUE_SIZE; k++) {
+	blk->config = make_config(backend, queues);
+	for (unsigned k = 0; k < BLK_REQUESTS; k++) {
 		blk->request[k].blk = blk;
 		blk->request[k].next_free = blk->free;
 		blk->free = &blk->request[k];

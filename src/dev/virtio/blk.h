@@ -1,4 +1,4 @@
-/* virtio-blk (virtio 1.2 §5.2) on a struct blockdev; one queue. */
+/* virtio-blk (virtio 1.2 §5.2) on a struct blockdev. */
 #ifndef LM_DEV_VIRTIO_BLK_H
 #define LM_DEV_VIRTIO_BLK_H
 
@@ -7,12 +7,15 @@
 #include "dev/blockdev.h"
 #include "dev/virtio/virtio.h"
 
-#define BLK_QUEUE_SIZE 128
+#define BLK_QUEUE_SIZE 256
+#define BLK_MAX_QUEUES 8
+#define BLK_REQUESTS   256 /* in flight at a time, of all queues together */
 
 struct blk_request {
 	struct block_request block;
 	struct virtio_blk *blk;
 	struct vq_chain chain;
+	unsigned queue;
 	uint8_t *status; /* the last writable byte of the chain, in guest RAM */
 	uint32_t data_len;
 	struct blk_request *next_free;
@@ -24,13 +27,15 @@ struct virtio_blk {
 	struct virtio_blk_config config;
 	uint64_t requests, errors;
 	bool submitting; /* completions inside notify leave the interrupt to it */
-	bool stalled;	 /* no free request: the queue goes on when one comes back */
+	unsigned serving; /* the queue of the last notification */
+	uint8_t stalled; /* bit a queue: goes on when a request is free again */
 	struct blk_request *free;
-	struct blk_request request[BLK_QUEUE_SIZE];
+	struct blk_request request[BLK_REQUESTS];
 };
 
-void virtio_blk_init(struct virtio_blk *blk, struct blockdev *backend, struct ram *ram,
-		     struct event_loop *loop);
+/* queues: 1 to BLK_MAX_QUEUES. */
+void virtio_blk_init(struct virtio_blk *blk, struct blockdev *backend, unsigned queues,
+		     struct ram *ram, struct event_loop *loop);
 
 extern const struct fields_section virtio_blk_section;
 
