@@ -36,8 +36,6 @@ struct blockdev;
 
 struct blockdev_ops {
 	void (*submit)(struct blockdev *dev, struct block_request *req);
-	/* After one or more submit: they may have waited for this. NULL where they never do. */
-	void (*commit)(struct blockdev *dev);
 	/*
 	 * Returns when all that was submitted is done, or waits for the machine to be resumed after
 	 * an error.
@@ -45,6 +43,8 @@ struct blockdev_ops {
 	void (*drain)(struct blockdev *dev);
 	/* The same, and what waits after an error is done, with its error. */
 	void (*abandon)(struct blockdev *dev);
+	/* After one or more submit: they may have waited for this. NULL where they never do. */
+	void (*commit)(struct blockdev *dev);
 };
 
 struct blockdev {
@@ -53,5 +53,20 @@ struct blockdev {
 	bool read_only;
 	char id[BLOCK_ID_SIZE + 1]; /* serial number for the guest */
 };
+
+static inline void blockdev_commit(struct blockdev *dev)
+{
+	if (dev->ops->commit)
+		dev->ops->commit(dev);
+}
+
+/* Nothing is in flight afterwards, whatever the machine waits for. */
+static inline void blockdev_finish(struct blockdev *dev)
+{
+	if (dev->ops->abandon)
+		dev->ops->abandon(dev);
+	else
+		dev->ops->drain(dev);
+}
 
 #endif

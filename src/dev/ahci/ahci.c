@@ -76,7 +76,7 @@ static void stop_commands(struct ahci_port *p)
 {
 	p->stopped = true;
 	if (p->slot != AHCI_NO_SLOT)
-		p->backend->ops->drain(p->backend);
+		blockdev_finish(p->backend);
 	p->ci = 0;
 	p->stopped = false;
 }
@@ -326,7 +326,7 @@ void ahci_drain(struct ahci *ahci)
 	for (unsigned k = 0; k < AHCI_PORTS; k++) {
 		struct ahci_port *p = &ahci->port[k];
 
-		while (p->slot != AHCI_NO_SLOT)
+		if (p->slot != AHCI_NO_SLOT)
 			p->backend->ops->drain(p->backend);
 	}
 }

@@ -180,6 +180,7 @@ static void submit(struct ahci_port *p, enum block_op op, uint64_t offset, uint6
 		.done = medium_done,
 	};
 	p->backend->ops->submit(p->backend, &p->block);
+	blockdev_commit(p->backend);
 }
 
 void ahci_transfer(struct ahci_port *p, enum block_op op, uint64_t offset, uint64_t len)

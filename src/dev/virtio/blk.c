@@ -197,8 +197,7 @@ static void blk_notify(struct virtio_device *dev, unsigned queue)
 		req->queue = queue;
 		execute(req);
 	}
-	if (blk->backend->ops->commit)
-		blk->backend->ops->commit(blk->backend);
+	blockdev_commit(blk->backend);
 	if (!blk->free)
 		blk->stalled |= (uint8_t)(1u << queue);
 	blk->submitting = false;
@@ -269,8 +268,7 @@ static void blk_abandon(struct virtio_device *dev)
 {
 	struct virtio_blk *blk = LM_CONTAINER_OF(dev, struct virtio_blk, virtio);
 
-	if (blk->backend->ops->abandon)
-		blk->backend->ops->abandon(blk->backend);
+	blockdev_finish(blk->backend);
 }
 
 static const struct virtio_ops blk_ops = {
