@@ -52,6 +52,7 @@ static int read_manifest(struct default_guest *guest, const json_t *manifest, co
 	if (!cmdline || strlen(cmdline) >= sizeof(guest->cmdline))
 		return lm_err_set(err, -EINVAL, "it names no usable kernel command line");
 	strcpy(guest->cmdline, cmdline);
+	guest->shares = json_is_true(json_object_get(manifest, "shares"));
 	/* The ELF file starts by PVH, without unpacking itself under an engine. */
 	if (!find_file(manifest, dir, "vmlinux", guest->kernel) &&
 	    !find_file(manifest, dir, "vmlinuz", guest->kernel))

@@ -3,6 +3,7 @@
 #define LM_CMD_DEFAULT_GUEST_H
 
 #include <limits.h>
+#include <stdbool.h>
 
 #include "base/err.h"
 
@@ -11,6 +12,7 @@ struct default_guest {
 	char initrd[PATH_MAX];
 	char disk[PATH_MAX];
 	char cmdline[1024];
+	bool shares; /* it knows shared folders; builds before them do not */
 };
 
 /* Finds it under $XDG_CACHE_HOME or ~/.cache; -ENOENT with advice when it was never built. */

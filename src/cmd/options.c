@@ -102,35 +102,39 @@ static const struct option *find_option(const struct verb *verb, const char *wor
 	return NULL;
 }
 
-/* One option at argv[*at]; moves *at past it. */
-static int parse_option(const struct verb *verb, char **argv, int *at, void *target,
-			struct lm_err *err)
+int options_next(const struct verb *verb, char **argv, int *at, const struct option **out,
+		 const char **value, struct lm_err *err)
 {
 	const char *word = argv[(*at)++];
-	const char *value = strchr(word, '=');
-	size_t len = value ? (size_t)(value - word) : strlen(word);
+	const char *equals = strchr(word, '=');
+	size_t len = equals ? (size_t)(equals - word) : strlen(word);
 	const struct option *o = find_option(verb, word, len);
 
 	if (!o)
 		return unknown_option(verb, word, len, err);
-	if (value)
-		value++;
-	if (!o->arg && value)
+	if (!o->arg && equals)
 		return lm_err_set(err, -EINVAL, "--%s takes no value", o->name);
-	if (o->arg && !value) {
-		value = argv[*at];
-		if (!value)
-			return lm_err_set(err, -EINVAL, "--%s needs a value: --%s %s", o->name,
-					  o->name, o->arg);
-		(*at)++;
-	}
-	if (o->parse(target, value, err)) {
-		if (value) /* whose end matters least when it is long */
-			return lm_err_wrap(err, "--%s %.*s%s", o->name, SHOWN_MAX, value,
-					   strlen(value) > SHOWN_MAX ? "..." : "");
-		return lm_err_wrap(err, "--%s", o->name);
-	}
+	*out = o;
+	*value = equals ? equals + 1 : NULL;
+	if (!o->arg || equals)
+		return 0;
+	*value = argv[*at];
+	if (!*value)
+		return lm_err_set(err, -EINVAL, "--%s needs a value: --%s %s", o->name, o->name,
+				  o->arg);
+	(*at)++;
 	return 0;
+}
+
+int option_take(const struct option *o, void *target, const char *value, struct lm_err *err)
+{
+	if (!o->parse(target, value, err))
+		return 0;
+	if (!value)
+		return lm_err_wrap(err, "--%s", o->name);
+	/* Its end matters least when it is long. */
+	return lm_err_wrap(err, "--%s %.*s%s", o->name, SHOWN_MAX, value,
+			   strlen(value) > SHOWN_MAX ? "..." : "");
 }
 
 static bool asks_for_help(char **argv)
@@ -151,6 +155,8 @@ int options_parse(const struct verb *verb, int argc, char **argv, void *target,
 	if (rest->help)
 		return 0;
 	while (argv[at] && argv[at][0] == '-' && argv[at][1]) {
+		const struct option *o;
+		const char *value;
 		int ret;
 
 		if (!strcmp(argv[at], "--")) {
@@ -158,7 +164,9 @@ int options_parse(const struct verb *verb, int argc, char **argv, void *target,
 			at++;
 			break;
 		}
-		ret = parse_option(verb, argv, &at, target, err);
+		ret = options_next(verb, argv, &at, &o, &value, err);
+		if (!ret)
+			ret = option_take(o, target, value, err);
 		if (ret)
 			return ret;
 	}

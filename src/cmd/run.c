@@ -13,6 +13,7 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "cmd/config_file.h"
 #include "cmd/default_guest.h"
 #include "cmd/disk_option.h"
 #include "cmd/engines.h"
@@ -20,6 +21,7 @@
 #include "cmd/help.h"
 #include "cmd/net_values.h"
 #include "cmd/options.h"
+#include "cmd/seed.h"
 #include "cmd/shares.h"
 #include "cmd/signals.h"
 #include "cmd/status.h"
@@ -33,6 +35,7 @@
 #include "mem/ram.h"
 
 #define NET_DEFAULT_PAIRS_MAX 4 /* more only when asked for */
+#define ENV_MAX	    256
 #define CMDLINE_MAX	2048 /* COMMAND_LINE_SIZE of Linux on x86 */
 
 struct run_args {
@@ -51,6 +54,11 @@ struct run_args {
 	struct net_published published[NET_MAX_PUBLISHED];
 	unsigned published_count;
 	struct shares shares;
+	struct seed seed;
+	struct config_files files;
+	const char *env[ENV_MAX + 1]; /* NULL-terminated */
+	unsigned env_count;
+	bool dry_run;
 };
 
 static int parse_engine(void *target, const char *value, struct lm_err *err)
@@ -334,6 +342,47 @@ static int parse_symbols(void *target, const char *value, struct lm_err *err)
 	return value_file(value, err);
 }
 
+static int parse_env(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+
+	if (args->env_count == ENV_MAX)
+		return lm_err_set(err, -E2BIG, "at most %d variables", ENV_MAX);
+	if (*value == '=' || !strchr(value, '='))
+		return lm_err_set(err, -EINVAL, "write NAME=VALUE");
+	args->env[args->env_count++] = value;
+	args->config.command_env = args->env;
+	return 0;
+}
+
+static int parse_user_data(void *target, const char *value, struct lm_err *err)
+{
+	return seed_user_data(&((struct run_args *)target)->seed, value, err);
+}
+
+static int parse_ssh_key(void *target, const char *value, struct lm_err *err)
+{
+	return seed_ssh_key(&((struct run_args *)target)->seed, value, err);
+}
+
+static int parse_rm(void *target, const char *value, struct lm_err *err)
+{
+	return 0;
+}
+
+static int parse_config(void *target, const char *value, struct lm_err *err)
+{
+	struct run_args *args = target;
+
+	return config_file_read(&args->files, value, &run_verb, args, err);
+}
+
+static int parse_dry_run(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->dry_run = true;
+	return 0;
+}
+
 static int parse_tty(void *target, const char *value, struct lm_err *err)
 {
 	((struct run_args *)target)->config.command_tty = true;
@@ -375,12 +424,14 @@ static const struct option run_options[] = {
     {"initrd", "FILE", "initial RAM disk; needs --kernel", NULL, parse_initrd},
     {"append", "TEXT", "kernel command line; added to that of the default guest", NULL,
      parse_append},
-    {"disk", DISK_SYNTAX, "disk: a file or block device; may be repeated", NULL, parse_disk},
+    {"disk", DISK_SYNTAX, "disk: a file or block device; may be repeated", NULL, parse_disk,
+     .repeats = true},
     {"on-io-error", "report|stop|enospc",
      "when the host cannot read or write a disk: tell the guest, pause the machine, or pause it "
      "for want of space only",
      "report", parse_on_io_error},
-    {"cdrom", "FILE", "CD-ROM image in a SATA drive; may be repeated", NULL, parse_cdrom},
+    {"cdrom", "FILE", "CD-ROM image in a SATA drive; may be repeated", NULL, parse_cdrom,
+     .repeats = true},
     {"firmware", FIRMWARE_NAMES "[,vars=FILE]",
      "firmware that boots the disks: BIOS or UEFI, which keeps its variables in FILE",
      "seabios with an IMAGE", parse_firmware},
@@ -389,13 +440,13 @@ static const struct option run_options[] = {
     {"net", NET_SYNTAX,
      "a network card: on the host's network without rights, on a tap interface, or on a cable to the "
      "machine at the same socket; behind it ,mac=ADDR ,mtu=N ,queues=N ,backend=passt|slirp; may be "
-     "repeated", "none", parse_net},
+     "repeated", "none", parse_net, .repeats = true},
     {"publish", PUBLISH_SYNTAX, "the host's port leads to the guest's, on --net user; may be repeated",
-     NULL, parse_publish, 'p'},
+     NULL, parse_publish, 'p', .repeats = true},
     {"share", SHARE_SYNTAX,
      "a folder of the host in the guest: ro or rw; owners keep or squash (all root's); fresh: nothing is "
      "believed without asking the host, exclusive: nobody else changes it; may be repeated",
-     NULL, parse_share, 'v'},
+     NULL, parse_share, 'v', .repeats = true},
     {"rootfs", ROOTFS_SYNTAX,
      "boot the default guest's kernel with this folder as root; changes are lost at the end, except "
      "with rw",
@@ -404,6 +455,16 @@ static const struct option run_options[] = {
     {"name", "NAME", "the machine's name for other verbs, also that of the process", "vm-PID",
      parse_name},
     {"tty", NULL, "the guest's console becomes the terminal of CMD", NULL, parse_tty},
+    {"env", "NAME=VALUE", "a variable for CMD; may be repeated", NULL, parse_env, 'e', .repeats = true},
+    {"user-data", "FILE", "for cloud-init in an image: its user data", NULL, parse_user_data},
+    {"ssh-key", "FILE", "for cloud-init: a public key of who may log in; may be repeated", NULL,
+     parse_ssh_key, .repeats = true},
+    {"rm", NULL, "keep nothing of the machine at its end: so it is always, and may be said", NULL,
+     parse_rm},
+    {"config", "FILE", "take options from a JSON file such as --dry-run prints; may be repeated", NULL,
+     parse_config, .repeats = true},
+    {"dry-run", NULL, "check everything and print the options as JSON instead of booting", NULL,
+     parse_dry_run},
     {"no-reboot", NULL, "end when the guest resets instead of booting it again", NULL,
      parse_no_reboot},
     {"test-devices", NULL, "add the devices of kvm-unit-tests, with debug exit at port 0xf4", NULL,
@@ -526,6 +587,8 @@ static int check_combination(const struct run_args *args, const struct operands 
 				  MACHINE_MAX_DISKS - 1);
 	if (config->firmware_log && !config->firmware.code)
 		return lm_err_set(err, -EINVAL, "--firmware-log needs --firmware or an image");
+	if (args->env_count && !rest->after_dashes)
+		return lm_err_set(err, -EINVAL, "--env needs a command behind --");
 	if (config->command_tty && !rest->after_dashes)
 		return lm_err_set(err, -EINVAL, "--tty needs a command behind --");
 	if (config->command_tty && !isatty(STDIN_FILENO))
@@ -574,6 +637,10 @@ static int use_default_guest(struct run_args *args, struct lm_err *err)
 	char words[128], shares[CMDLINE_MAX];
 	int n, ret = default_guest_find(&args->guest, err);
 
+	if (!ret && config->share_count && !args->guest.shares)
+		return lm_err_set(err, -ENOTSUP,
+				  "the default guest is too old for shared folders: `make guest` builds it "
+				  "anew");
 	if (!ret)
 		ret = shares_words(&args->shares, config, shares, sizeof(shares), err);
 	if (ret)
@@ -760,6 +827,8 @@ static int prepare(struct run_args *args, const struct operands *rest, struct lm
 	if (!ret && !args->config.kernel && !args->config.firmware.code)
 		ret = use_default_guest(args, err);
 	if (!ret)
+		ret = seed_attach(&args->seed, &args->config, args->name ? args->name : "lamina", err);
+	if (!ret)
 		warn_above_host_memory(args->config.memory);
 	return ret;
 }
@@ -775,15 +844,21 @@ static int run_main(const struct verb *self, int argc, char **argv, struct lm_er
 
 	if (!ret && rest.help)
 		return print_help(self);
-	if (!ret)
+	if (!ret) {
+		config_file_operands(&args.files, &rest);
 		ret = prepare(&args, &rest, err);
-	if (!ret)
+	}
+	if (!ret && args.dry_run)
+		ret = config_file_print(&args.files, self, argv, &rest, err);
+	else if (!ret)
 		ret = run_machine(&args, err);
 	for (unsigned k = 0; k < MACHINE_MAX_DISKS; k++)
 		free(args.disk_words[k]);
 	for (unsigned k = 0; k < MACHINE_MAX_NETS; k++)
 		free(args.net_words[k]);
 	shares_fini(&args.shares);
+	seed_fini(&args.seed);
+	config_files_fini(&args.files);
 	return ret;
 }
 

@@ -20,6 +20,7 @@ struct option {
 	 */
 	int (*parse)(void *target, const char *value, struct lm_err *err);
 	char letter; /* -X is the same; 0 for none */
+	bool repeats; /* each time adds one; else the last one counts */
 };
 
 struct verb {

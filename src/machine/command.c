@@ -46,7 +46,8 @@ struct chardev *command_port(struct command *cmd, unsigned port)
 
 /* ---- The request ---- */
 
-static int build_request(struct command *cmd, char *const *argv, bool tty, struct lm_err *err)
+static int build_request(struct command *cmd, const struct command_config *config,
+			 struct lm_err *err)
 {
 	size_t len = 0, body;
 	char *records;
@@ -54,9 +55,11 @@ static int build_request(struct command *cmd, char *const *argv, bool tty, struc
 
 	if (!f)
 		return lm_err_set(err, -ENOMEM, "no memory for the command");
-	for (unsigned k = 0; argv[k]; k++)
-		fprintf(f, "argv=%s%c", argv[k], 0);
-	if (tty)
+	for (unsigned k = 0; config->argv[k]; k++)
+		fprintf(f, "argv=%s%c", config->argv[k], 0);
+	for (unsigned k = 0; config->env && config->env[k]; k++)
+		fprintf(f, "env=%s%c", config->env[k], 0);
+	if (config->tty)
 		fprintf(f, "tty=1%c", 0);
 	fclose(f);
 	body = len;
@@ -172,7 +175,7 @@ static int open_streams(struct command *cmd, struct event_loop *loop, struct lm_
 	return rc;
 }
 
-int command_open(struct command **out, char *const *argv, bool tty, struct event_loop *loop,
+int command_open(struct command **out, const struct command_config *config, struct event_loop *loop,
 		 void (*ended)(void *opaque, int status), void *opaque, struct lm_err *err)
 {
 	struct command *cmd = calloc(1, sizeof(*cmd));
@@ -186,8 +189,8 @@ int command_open(struct command **out, char *const *argv, bool tty, struct event
 	cmd->ended = ended;
 	cmd->opaque = opaque;
 	timer_init(&cmd->flush, loop, finish_when_flushed, cmd);
-	rc = build_request(cmd, argv, tty, err);
-	if (!rc && !tty)
+	rc = build_request(cmd, config, err);
+	if (!rc && !config->tty)
 		rc = open_streams(cmd, loop, err);
 	return rc;
 }

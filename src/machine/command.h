@@ -19,11 +19,17 @@ struct command;
 /* In the order in which the ports are added; the control port comes last. */
 enum command_ports { COMMAND_IN, COMMAND_OUT, COMMAND_ERR, COMMAND_CTL, COMMAND_PORTS };
 
+struct command_config {
+	char *const *argv;	/* NULL-terminated */
+	const char *const *env; /* "K=V" each, NULL-terminated; NULL: none */
+	bool tty;
+};
+
 /*
- * argv is NULL-terminated and borrowed. `ended` is called once under the device lock, after all
+ * What config names is borrowed for the call. `ended` is called once under the device lock, after all
  * output has left the guest: the command's status, 128 + N for signal N, 125 when it could not be run.
  */
-int command_open(struct command **out, char *const *argv, bool tty, struct event_loop *loop,
+int command_open(struct command **out, const struct command_config *config, struct event_loop *loop,
 		 void (*ended)(void *opaque, int status), void *opaque, struct lm_err *err);
 void command_attach(struct command *cmd, struct virtio_console *console);
 /* char_drain and char_output_failed of standard output and error. */

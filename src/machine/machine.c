@@ -198,6 +198,11 @@ static int open_terminal(struct machine *m, struct lm_err *err)
 
 static int add_consoles(struct machine *m, struct pc_config *board, struct lm_err *err)
 {
+	struct command_config command = {
+		.argv = m->config.command,
+		.env = m->config.command_env,
+		.tty = m->config.command_tty,
+	};
 	int rc = 0;
 
 	board->port[0].name = "console";
@@ -212,8 +217,7 @@ static int add_consoles(struct machine *m, struct pc_config *board, struct lm_er
 	}
 	if (!m->config.command)
 		return 0;
-	rc = command_open(&m->command, m->config.command, m->config.command_tty, &m->loop,
-			  on_command_end, m, err);
+	rc = command_open(&m->command, &command, &m->loop, on_command_end, m, err);
 	if (rc < 0)
 		return rc;
 	for (unsigned k = 0; k < COMMAND_PORTS; k++)

@@ -71,6 +71,7 @@ struct machine_config {
 
 	/* A command for the default guest (guest/PROTOCOL.md); NULL: an interactive console. */
 	char *const *command;
+	const char *const *command_env; /* "K=V" each, NULL-terminated; NULL: none */
 	bool command_tty;       /* run it on the console as controlling terminal */
 
 	const char *trace;      /* what to trace, see --trace; NULL: nothing */

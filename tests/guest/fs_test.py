@@ -175,7 +175,7 @@ def host_sum(folder):
     return subprocess.run(["sh", "-c", TREE_SUM], cwd=folder, stdout=subprocess.PIPE, check=True).stdout
 
 
-def copy_tree(binary, files, *options):
+def copy_tree(binary, files, *options, **more):
     """Copied into the guest's memory, changed names, and out again: checksums on both sides."""
     with tempfile.TemporaryDirectory() as folder:
         make_tree(folder + "/in", files)
@@ -184,7 +184,7 @@ def copy_tree(binary, files, *options):
             mkdir /work; mount -t tmpfs -o size=80%,nr_inodes=0 t /work; cp -a /s/in /work/tree
             cd /work/tree; {TREE_SUM}; cp -a /work/tree /s/out; cd /s/out; {TREE_SUM}
             find /s/in -type f | wc -l
-            """, "--share", folder + ":/s", *options)
+            """, "--share", folder + ":/s", *options, **more)
         want("sums", out, before * 2 + b"%d\n" % files)
         want("sum on the host", host_sum(folder + "/out"), before)
 
@@ -210,12 +210,13 @@ def source_tree():
 
 def case_big_git(binary):
     """Clone into the share, an older commit and back, in a machine whose root is a folder."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as source:
+        subprocess.run(["git", "clone", "-q", "--bare", source_tree(), source + "/git"], check=True)
         out = good(binary, """
             cd /s; git config --global --add safe.directory '*'
-            git clone -q /source copy; cd copy; git checkout -q HEAD~20; git checkout -q -; git fsck --strict
+            git clone -q /source/git copy; cd copy; git checkout -q HEAD~20; git checkout -q -; git fsck --strict
             git status --porcelain; git rev-parse HEAD
-            """, "--rootfs", rootfs(), "--share", source_tree() + ":/source:ro", "--share", folder + ":/s",
+            """, "--rootfs", rootfs(), "--share", source + ":/source:ro", "--share", folder + ":/s",
                    "--memory", "2G", timeout=3000)
         head = subprocess.run(["git", "-C", source_tree(), "rev-parse", "HEAD"], stdout=subprocess.PIPE, check=True)
         want("commit", out, head.stdout)
@@ -229,8 +230,7 @@ def case_big_build(binary):
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["git", "clone", "-q", source_tree(), folder + "/src"], check=True)
         out = good(binary, """
-            cd /s/src; meson setup --buildtype=plain build >/dev/null; ninja -C build lamina >/dev/null
-            build/lamina --version
+            cd /s/src; meson setup --buildtype=plain build >&2; ninja -C build lamina >&2; build/lamina --version
             """, "--rootfs", rootfs(), "--share", folder + ":/s", "--memory", "2G", "--cpus", "2", timeout=9000)
         want("version", out.startswith(b"lamina "), True)
 
