@@ -7,7 +7,7 @@ ARGS    ?=
 
 PACKAGES := build guest $(if $(filter-out 0,$(shell id -u)),guest-user)
 
-.PHONY: all run check check-fast check-kernels bench fuzz guest kernels install clean help
+.PHONY: all run check check-fast check-kernels check-fs bench fuzz guest kernels install clean help
 
 all: $(BUILD)/build.ninja ## build
 	@ninja -C $(BUILD) --quiet
@@ -30,6 +30,10 @@ check-fast: all ## the tests that take seconds
 check-kernels: all ## boot every kernel that guest/kernels fetches
 	@tools/install-packages $(PACKAGES)
 	@tools/check build kernels
+
+check-fs: all ## shared folders at length: 10^5 files, git, and a build of lamina, in guests (an hour)
+	@tools/install-packages $(PACKAGES) check
+	@tools/check build fs
 
 bench: ## benchmarks beside QEMU and Bochs; an hour on a quiet machine (ROUNDS, 5; one alone: bench/run --help)
 	@tools/install-packages $(PACKAGES) bench

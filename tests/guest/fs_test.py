@@ -214,7 +214,7 @@ def case_big_git(binary):
         subprocess.run(["git", "clone", "-q", "--bare", source_tree(), source + "/git"], check=True)
         out = good(binary, """
             cd /s; git config --global --add safe.directory '*'
-            git clone -q /source/git copy; cd copy; git checkout -q HEAD~20; git checkout -q -; git fsck --strict
+            git clone -q /source/git copy; cd copy; git checkout -q HEAD~20; git checkout -q -; git fsck --strict --no-dangling
             git status --porcelain; git rev-parse HEAD
             """, "--rootfs", rootfs(), "--share", source + ":/source:ro", "--share", folder + ":/s",
                    "--memory", "2G", timeout=3000)
