@@ -7,7 +7,7 @@ ARGS    ?=
 
 PACKAGES := build guest $(if $(filter-out 0,$(shell id -u)),guest-user)
 
-.PHONY: all run check check-fast check-kernels check-fs bench fuzz guest kernels install clean help
+.PHONY: all run check check-fast check-kernels check-fs check-firmware bench fuzz guest kernels install clean help
 
 all: $(BUILD)/build.ninja ## build
 	@ninja -C $(BUILD) --quiet
@@ -34,6 +34,10 @@ check-kernels: all ## boot every kernel that guest/kernels fetches
 check-fs: all ## shared folders at length: 10^5 files, git, and a build of lamina, in guests (an hour)
 	@tools/install-packages $(PACKAGES) check
 	@tools/check build fs
+
+check-firmware: all ## every boot by SeaBIOS and OVMF, memory tests to the end (an hour)
+	@tools/install-packages $(PACKAGES) check
+	@tools/check build firmware
 
 bench: ## benchmarks beside QEMU and Bochs; an hour on a quiet machine (ROUNDS, 5; one alone: bench/run --help)
 	@tools/install-packages $(PACKAGES) bench

@@ -11,6 +11,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "backend/screen_vnc.h"
 #include "base/bits.h"
 #include "base/log.h"
 #include "cmd/config_file.h"
@@ -224,6 +225,19 @@ static int parse_firmware(void *target, const char *value, struct lm_err *err)
 	return ret;
 }
 
+static int parse_display(void *target, const char *value, struct lm_err *err)
+{
+	struct machine_config *config = &((struct run_args *)target)->config;
+
+	config->display_text = !strcmp(value, "text");
+	if (config->display_text || !strcmp(value, "none"))
+		return 0;
+	if (strncmp(value, "vnc=", 4))
+		return lm_err_set(err, -EINVAL, "the choices are none, text and vnc=[HOST:]PORT or vnc=unix:PATH");
+	config->display_vnc = value + 4;
+	return screen_vnc_check(config->display_vnc, err);
+}
+
 static int parse_firmware_log(void *target, const char *value, struct lm_err *err)
 {
 	((struct run_args *)target)->config.firmware_log = value;
@@ -435,6 +449,10 @@ static const struct option run_options[] = {
     {"firmware", FIRMWARE_NAMES "[,vars=FILE]",
      "firmware that boots the disks: BIOS or UEFI, which keeps its variables in FILE",
      "seabios with an IMAGE", parse_firmware},
+    {"display", "none|text|vnc=ADDR",
+     "the screen of a machine with firmware: on the terminal in text modes, with the terminal's keys "
+     "as its keyboard, or for VNC viewers at [HOST:]PORT of this host, or at unix:PATH", "none",
+     parse_display},
     {"firmware-log", "FILE", "write there what the firmware says on its debug port", NULL,
      parse_firmware_log},
     {"net", NET_SYNTAX,
@@ -585,6 +603,8 @@ static int check_combination(const struct run_args *args, const struct operands 
 		return lm_err_set(err, -EINVAL,
 				  "the default guest has a disk of its own: at most %d others",
 				  MACHINE_MAX_DISKS - 1);
+	if ((config->display_text || config->display_vnc) && !config->firmware.code)
+		return lm_err_set(err, -EINVAL, "--display needs --firmware or an image");
 	if (config->firmware_log && !config->firmware.code)
 		return lm_err_set(err, -EINVAL, "--firmware-log needs --firmware or an image");
 	if (args->env_count && !rest->after_dashes)

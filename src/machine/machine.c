@@ -193,7 +193,9 @@ static int open_terminal(struct machine *m, struct lm_err *err)
 			 ? char_fd_open(&m->terminal, -1, STDOUT_FILENO, &m->loop, err)
 			 : char_stdio_open(&m->terminal, &options, &m->loop, err);
 
-	return rc < 0 ? rc : char_mux_open(&m->mux, m->terminal, err);
+	if (rc < 0 || m->config.display_text)
+		return rc;
+	return char_mux_open(&m->mux, m->terminal, err);
 }
 
 static int add_consoles(struct machine *m, struct pc_config *board, struct lm_err *err)
@@ -246,6 +248,22 @@ static int open_firmware_log(struct machine *m, struct pc_config *board, struct 
 	return rc;
 }
 
+static int open_screens(struct machine *m, struct lm_err *err)
+{
+	const struct display *display = machine_display(m);
+	int rc = 0;
+
+	if (!display)
+		return 0;
+	if (m->config.display_text && m->terminal)
+		rc = screen_text_open(&m->screen_text, m->terminal, display, &m->keyboard, &m->loop,
+				      err);
+	if (!rc && m->config.display_vnc)
+		rc = screen_vnc_open(&m->screen_vnc, m->config.display_vnc, "lamina", display,
+				     &m->keyboard, &m->loop, err);
+	return rc;
+}
+
 static int build_board(struct machine *m, struct lm_err *err)
 {
 	struct pc_config board = {
@@ -255,7 +273,7 @@ static int build_board(struct machine *m, struct lm_err *err)
 		.boot_cdrom = m->config.boot_cdrom,
 		.test_devices = m->config.test_devices,
 		.firmware = m->config.firmware,
-		.serial_console = true,
+		.serial_console = !m->config.display_text,
 		.entropy_seed = m->config.deterministic ? 1 : 0,
 	};
 	int rc = add_consoles(m, &board, err);
@@ -276,7 +294,7 @@ static int build_board(struct machine *m, struct lm_err *err)
 	rc = pc_init(&m->pc, &board, &m->ram, &m->sys, &m->loop, err);
 	if (!rc && m->command)
 		command_attach(m->command, &m->pc.console);
-	return rc;
+	return rc ? rc : open_screens(m, err);
 }
 
 static void system_init(struct machine *m)
@@ -432,6 +450,14 @@ static bool is_drained(struct machine *m, int timeout_ms)
 	       (!m->command || command_drain(m->command, timeout_ms));
 }
 
+static void close_screen_text(struct machine *m)
+{
+	loop_lock(&m->loop);
+	screen_text_close(m->screen_text);
+	m->screen_text = NULL;
+	loop_unlock(&m->loop);
+}
+
 /*
  * What the guest has printed is written before lamina says how it ended, however long that takes
  * where the guest ended well, unless the user wants no more.
@@ -441,6 +467,7 @@ static void drain_output(struct machine *m, struct machine_result *result)
 	bool patient = m->end == END_POWEROFF || m->end == END_COMMAND || m->end == END_RESET;
 	bool quit = false, drained = false;
 
+	close_screen_text(m);
 	for (unsigned k = 0; !drained && (k < DRAIN_IMPATIENT || (patient && !quit)); k++) {
 		drained = is_drained(m, DRAIN_SLICE_MS);
 		quit = __atomic_load_n(&m->quit, __ATOMIC_ACQUIRE);
@@ -493,8 +520,10 @@ void machine_destroy(struct machine *m)
 		vcpus_fini(&m->vcpus);
 	if (m->system_ready)
 		m->config.engine->system_destroy(&m->sys);
+	screen_vnc_close(m->screen_vnc);
 	if (m->loop_ready)
 		loop_lock(&m->loop);
+	screen_text_close(m->screen_text);
 	if (m->pc_ready) {
 		keyboard_fini(&m->keyboard);
 		pc_fini(&m->pc);

@@ -50,6 +50,8 @@ struct machine_config {
 	const char *initrd;
 	const char *append;     /* kernel command line */
 	struct firmware_files firmware; /* code is NULL: none */
+	bool display_text;        /* the screen on the terminal, in place of the serial console */
+	const char *display_vnc;  /* where VNC viewers are served (backend/screen_vnc.h); NULL: nowhere */
 	const char *firmware_log; /* file for what firmware says on its debug port; NULL: nowhere */
 	struct disk_config disk[MACHINE_MAX_DISKS];
 	unsigned disk_count;

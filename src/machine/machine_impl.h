@@ -3,6 +3,8 @@
 #define LM_MACHINE_MACHINE_IMPL_H
 
 #include "backend/keyboard.h"
+#include "backend/screen_text.h"
+#include "backend/screen_vnc.h"
 #include "isa/x86/trace.h"
 #include "machine/command.h"
 #include "machine/machine.h"
@@ -24,6 +26,8 @@ struct machine {
 	struct chardev *terminal; /* stdin and stdout, or NULL in command mode */
 	struct char_mux *mux;
 	struct keyboard keyboard;
+	struct screen_text *screen_text;
+	struct screen_vnc *screen_vnc;
 	struct chardev *firmware_log;
 	int firmware_log_fd;      /* 0: none */
 	struct command *command;
