@@ -42,9 +42,11 @@ static int set_format(struct disk_config *d, const char *value, struct lm_err *e
 
 static int set_interface(struct disk_config *d, const char *value, struct lm_err *err)
 {
-	static const char *const words[] = {[DISK_VIRTIO] = "virtio"};
+	static const char *const words[] = {[DISK_VIRTIO] = "virtio",
+					    [DISK_NVME] = "nvme",
+					    [DISK_SATA] = "sata"};
 	unsigned k = 0;
-	int rc = choose(value, words, LM_ARRAY_SIZE(words), "virtio", &k, err);
+	int rc = choose(value, words, LM_ARRAY_SIZE(words), "virtio, nvme and sata", &k, err);
 
 	d->interface = k;
 	return rc;

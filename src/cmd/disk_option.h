@@ -6,7 +6,7 @@
 #include "machine/machine.h"
 
 #define DISK_SYNTAX                                                                                \
-	"FILE[,ro][,ephemeral][,format=raw|qcow2][,if=virtio][,serial=TEXT]"                       \
+	"FILE[,ro][,ephemeral][,format=raw|qcow2][,if=virtio|nvme|sata][,serial=TEXT]"                       \
 	"[,cache=auto|direct|host][,backing=allow]"
 
 /*

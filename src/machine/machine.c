@@ -15,6 +15,7 @@
 #include "machine/boot/boot.h"
 #include "machine/command.h"
 #include "machine/pc.h"
+#include "machine/pc_disk.h"
 #include "machine/symbols.h"
 #include "machine/vcpu.h"
 
@@ -282,8 +283,10 @@ static int build_board(struct machine *m, struct lm_err *err)
 		rc = open_firmware_log(m, &board, err);
 	if (rc < 0)
 		return rc;
-	for (unsigned k = 0; k < m->config.disk_count; k++)
+	for (unsigned k = 0; k < m->config.disk_count; k++) {
 		board.disk[k] = m->disk[k];
+		board.disk_interface[k] = m->config.disk[k].interface;
+	}
 	for (unsigned k = 0; k < m->config.cdrom_count; k++)
 		board.cdrom[k] = m->cdrom[k];
 	networks_describe(&m->networks, &board);
@@ -619,9 +622,9 @@ void machine_print_stats(const struct machine *m, FILE *out)
 	}
 	for (unsigned k = 0; k < m->pc.disks; k++)
 		fprintf(out, "disk%u.requests %llu\ndisk%u.errors %llu\ndisk%u.uring_requests %llu\n", k,
-			(unsigned long long)m->pc.disk[k]->blk.requests, k,
-			(unsigned long long)m->pc.disk[k]->blk.errors, k,
-			(unsigned long long)block_uring_requests(m->disk[k]));
+			(unsigned long long)pc_disk_counts(&m->pc, m->pc.disk[k]).requests, k,
+			(unsigned long long)pc_disk_counts(&m->pc, m->pc.disk[k]).errors, k,
+			(unsigned long long)block_uring_requests(m->pc.disk[k]->backend));
 	for (unsigned k = 0; k < m->config.share_count; k++)
 		fprintf(out, "share%u.requests %llu\nshare%u.errors %llu\n", k,
 			(unsigned long long)m->share[k]->requests, k,

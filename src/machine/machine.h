@@ -14,6 +14,7 @@
 #include "backend/fs.h"
 #include "base/err.h"
 #include "engine/engine.h"
+#include "machine/disk.h"
 #include "machine/firmware.h"
 
 #define MACHINE_MAX_DISKS 16
@@ -21,8 +22,6 @@
 #define MACHINE_MAX_CDROMS 4
 #define MACHINE_MAX_SHARES 8
 #define MACHINE_MAX_CPUS  64
-
-enum disk_interface { DISK_VIRTIO };
 
 struct disk_config {
 	const char *path;

@@ -6,6 +6,7 @@
 #include "base/bits.h"
 #include "dev/acpi/loader.h"
 #include "dev/chipset/layout.h"
+#include "machine/pc_disk.h"
 #include "machine/pc_firmware.h"
 
 /* ---- The engine's way to devices ---- */
@@ -211,8 +212,8 @@ static int add_test_devices(struct pc *pc, const struct pc_config *config, struc
 	return testdev_init(pc->testdev, &pc->mmio, &pc->port, &ops, true, err);
 }
 
-static int add_virtio(struct pc *pc, struct virtio_pci *vp, struct virtio_device *dev,
-		      struct lm_err *err)
+int pc_add_virtio(struct pc *pc, struct virtio_pci *vp, struct virtio_device *dev,
+		  struct lm_err *err)
 {
 	int slot = pci_bus_free_slot(&pc->pci.bus, 1);
 
@@ -222,16 +223,23 @@ static int add_virtio(struct pc *pc, struct virtio_pci *vp, struct virtio_device
 	return virtio_pci_init(vp, dev, &pc->pci.bus, PCI_DEVFN_OF(slot, 0), err);
 }
 
-static int add_disk(struct pc *pc, struct blockdev *backend, struct lm_err *err)
+/* SATA disks need their controller, which comes behind the others. */
+static int add_disks(struct pc *pc, const struct pc_config *config, bool sata, struct lm_err *err)
 {
-	struct pc_disk *d = calloc(1, sizeof(*d));
+	int rc = 0;
 
-	if (!d)
-		return lm_err_set(err, -ENOMEM, "no memory for a disk");
-	pc->disk[pc->disks++] = d;
-	virtio_blk_init(&d->blk, backend, LM_MIN(pc->sys->cpu_count, BLK_MAX_QUEUES), pc->ram,
-			pc->loop);
-	return add_virtio(pc, &d->pci, &d->blk.virtio, err);
+	for (unsigned k = 0; !rc && k < config->disks; k++)
+		if ((config->disk_interface[k] == DISK_SATA) == sata)
+			rc = pc_add_disk(pc, config->disk[k], config->disk_interface[k], err);
+	return rc;
+}
+
+static bool has_sata(const struct pc_config *config)
+{
+	for (unsigned k = 0; k < config->disks; k++)
+		if (config->disk_interface[k] == DISK_SATA)
+			return true;
+	return config->cdroms || config->firmware.code;
 }
 
 static int add_net(struct pc *pc, struct netdev *backend, unsigned pairs, struct lm_err *err)
@@ -243,7 +251,7 @@ static int add_net(struct pc *pc, struct netdev *backend, unsigned pairs, struct
 		return lm_err_set(err, -ENOMEM, "no memory for a network device");
 	pc->net[pc->nets++] = n;
 	rc = virtio_net_init(&n->net, backend, pairs, pc->ram, pc->loop, err);
-	return rc < 0 ? rc : add_virtio(pc, &n->pci, &n->net.virtio, err);
+	return rc < 0 ? rc : pc_add_virtio(pc, &n->pci, &n->net.virtio, err);
 }
 
 static int add_ahci(struct pc *pc, const struct pc_config *config, struct lm_err *err)
@@ -256,6 +264,7 @@ static int add_ahci(struct pc *pc, const struct pc_config *config, struct lm_err
 	rc = ahci_init(pc->ahci, &pc->pci.bus, PCI_DEVFN_OF(slot, 0), pc->ram, err);
 	for (unsigned k = 0; !rc && k < config->cdroms; k++)
 		ahci_connect(pc->ahci, k, config->cdrom[k], true);
+	pc->ahci_ports = config->cdroms;
 	return rc;
 }
 
@@ -267,7 +276,7 @@ static int add_share(struct pc *pc, struct fsdev *backend, struct lm_err *err)
 		return lm_err_set(err, -ENOMEM, "no memory for a shared folder");
 	pc->share[pc->shares++] = s;
 	virtio_fs_init(&s->fs, backend, pc->ram, pc->loop);
-	return add_virtio(pc, &s->pci, &s->fs.virtio, err);
+	return pc_add_virtio(pc, &s->pci, &s->fs.virtio, err);
 }
 
 static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err *err)
@@ -283,26 +292,26 @@ static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err 
 		return rc;
 	pc->pci.reset_written = acpi_pm_reset_control;
 	pc->pci.reset_opaque = &pc->pm;
-	for (unsigned k = 0; k < config->disks; k++) {
-		rc = add_disk(pc, config->disk[k], err);
-		if (rc < 0)
-			return rc;
-	}
+	rc = add_disks(pc, config, false, err);
+	if (rc < 0)
+		return rc;
 	for (unsigned k = 0; k < config->nets; k++) {
 		rc = add_net(pc, config->net[k], config->net_pairs[k], err);
 		if (rc < 0)
 			return rc;
 	}
-	if (config->cdroms || config->firmware.code)
+	if (has_sata(config))
 		rc = add_ahci(pc, config, err);
+	if (!rc)
+		rc = add_disks(pc, config, true, err);
 	if (rc < 0)
 		return rc;
 	virtio_console_init(&pc->console, config->port, config->ports, pc->ram, pc->loop);
-	rc = add_virtio(pc, &pc->console_pci, &pc->console.virtio, err);
+	rc = pc_add_virtio(pc, &pc->console_pci, &pc->console.virtio, err);
 	if (rc < 0)
 		return rc;
 	virtio_rng_init(&pc->rng, pc->ram, pc->loop, config->entropy_seed);
-	rc = add_virtio(pc, &pc->rng_pci, &pc->rng.virtio, err);
+	rc = pc_add_virtio(pc, &pc->rng_pci, &pc->rng.virtio, err);
 	for (unsigned k = 0; !rc && k < config->shares; k++)
 		rc = add_share(pc, config->share[k], err);
 	return rc;
@@ -470,16 +479,16 @@ void pc_drain(struct pc *pc)
 	for (unsigned k = 0; k < pc->virtios; k++)
 		if (pc->virtio[k]->ops->drain)
 			pc->virtio[k]->ops->drain(pc->virtio[k]);
+	for (unsigned k = 0; k < pc->disks; k++)
+		pc_disk_drain(pc->disk[k]);
 	if (pc->ahci)
 		ahci_drain(pc->ahci);
 }
 
 void pc_fini(struct pc *pc)
 {
-	for (unsigned k = 0; k < pc->disks; k++) {
-		virtio_device_fini(&pc->disk[k]->blk.virtio);
-		free(pc->disk[k]);
-	}
+	for (unsigned k = 0; k < pc->disks; k++)
+		pc_disk_free(pc->disk[k]);
 	for (unsigned k = 0; k < pc->nets; k++) {
 		virtio_net_fini(&pc->net[k]->net);
 		free(pc->net[k]);

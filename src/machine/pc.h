@@ -20,6 +20,7 @@
 #include "dev/chipset/rtc.h"
 #include "dev/chipset/testdev.h"
 #include "dev/chipset/uart.h"
+#include "dev/nvme/nvme.h"
 #include "dev/pci_host.h"
 #include "dev/vga/vga.h"
 #include "dev/virtio/blk.h"
@@ -30,6 +31,7 @@
 #include "dev/virtio/rng.h"
 #include "isa/x86/cpu.h"
 #include "machine/firmware.h"
+#include "machine/disk.h"
 #include "mem/io.h"
 
 #define PC_UARTS     2 /* COM1 and COM2 */
@@ -53,6 +55,7 @@ struct pc_config {
 	struct console_port_setup port[CONSOLE_MAX_PORTS]; /* virtio-console, port 0 is hvc0 */
 	unsigned ports;
 	struct blockdev *disk[PC_MAX_DISKS];
+	enum disk_interface disk_interface[PC_MAX_DISKS];
 	unsigned disks;
 	struct netdev *net[PC_MAX_NETS];
 	unsigned net_pairs[PC_MAX_NETS]; /* queue pairs */
@@ -74,9 +77,14 @@ struct pc_net {
 	struct virtio_pci pci;
 };
 
+/* What the interface has; the rest is unused. */
 struct pc_disk {
+	enum disk_interface interface;
+	struct blockdev *backend; /* not owned */
 	struct virtio_blk blk;
 	struct virtio_pci pci;
+	struct nvme nvme;
+	unsigned port; /* SATA */
 };
 
 struct pc_share {
@@ -117,7 +125,8 @@ struct pc {
 	struct pc_share *share[PC_MAX_SHARES];
 	unsigned shares;
 	struct firmware firmware;
-	struct ahci *ahci;       /* with firmware or CD-ROMs, else NULL */
+	struct ahci *ahci;       /* with firmware, CD-ROMs or SATA disks, else NULL */
+	unsigned ahci_ports;     /* in use */
 	struct lpc lpc;          /* with firmware */
 	struct virtio_device *virtio[PC_MAX_VIRTIO]; /* all of them */
 	unsigned virtios;

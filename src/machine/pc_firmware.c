@@ -6,6 +6,7 @@
 
 #include "base/bits.h"
 #include "dev/chipset/layout.h"
+#include "machine/pc_disk.h"
 
 /* SeaBIOS' settings (docs/Runtime_config.md there); OVMF reads etc/system-states as well. */
 static int add_settings(struct pc *pc, const struct pc_config *config, struct lm_err *err)
@@ -35,12 +36,6 @@ static unsigned cdrom_path(char *to, const struct pc *pc, unsigned n)
 				  pc->ahci->pci.devfn >> 3, n);
 }
 
-static unsigned disk_path(char *to, const struct pc *pc, unsigned n)
-{
-	return (unsigned)snprintf(to, BOOT_PATH_MAX, "/pci@i0cf8/scsi@%x/disk@0,0\n",
-				  pc->disk[n]->pci.pci.devfn >> 3);
-}
-
 static int add_boot_order(struct pc *pc, const struct pc_config *config, struct lm_err *err)
 {
 	char order[BOOT_PATHS * BOOT_PATH_MAX + 1] = "";
@@ -50,7 +45,7 @@ static int add_boot_order(struct pc *pc, const struct pc_config *config, struct 
 		bool cdroms = (pass == 0) == config->boot_cdrom;
 
 		for (unsigned k = 0; k < (cdroms ? config->cdroms : pc->disks); k++)
-			len += cdroms ? cdrom_path(order + len, pc, k) : disk_path(order + len, pc, k);
+			len += cdroms ? cdrom_path(order + len, pc, k) : pc_disk_path(pc, pc->disk[k], order + len, BOOT_PATH_MAX);
 	}
 	if (!len)
 		return 0;
