@@ -3,6 +3,7 @@
  * is fixed once a vCPU has run; what is live in it (OSXSAVE, APIC, sizes of XSAVE areas) the kernel
  * keeps up to date (api.rst §4.46, §4.88).
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -51,6 +52,18 @@ static uint64_t host_arch_capabilities(const struct kvm_vm *vm)
 }
 
 /*
+ * The SVM that QEMU's translator emulates does not intercept XSETBV: the guest's XCR0 would be unknown
+ * to KVM, and lost with the next entry.
+ */
+static bool xsetbv_goes_unseen(void)
+{
+	unsigned a, name[3];
+
+	__cpuid(0x40000000, a, name[0], name[1], name[2]);
+	return !memcmp(name, "TCGTCGTCGTCG", sizeof(name));
+}
+
+/*
  * x2APIC and the TSC deadline are the kernel's own and not in its table; prefetches are nops; the
  * KVM leaf is ours. Its hypercalls are left out: the instruction for them differs between Intel and
  * AMD, and a guest that was told of one must be able to go on under the other.
@@ -66,6 +79,8 @@ int kvm_cpuid_limit(const struct kvm_vm *vm, struct x86_model *m, struct lm_err 
 	if (!model_limit(m, &host, anyway, &missing))
 		return lm_err_set(err, -ENOTSUP, "this host's CPU lacks what every guest may use: "
 				  "bit %u of CPUID leaf 1, EDX", missing);
+	if (xsetbv_goes_unseen())
+		model_drop_xsave(m);
 	m->features &= ~(LM_BIT(F_PV_UNHALT) | LM_BIT(F_PV_SEND_IPI));
 	m->arch_capabilities &= host_arch_capabilities(vm);
 	return 0;

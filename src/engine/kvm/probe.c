@@ -15,7 +15,8 @@
 #include "base/probe_child.h"
 
 #define LIMIT_MS     900
-#define TRIES	     5	     /* the host may not schedule us */
+#define SHORT_TRIES  3
+#define LONG_TRIES   10	     /* the host may not schedule us */
 #define MEM_SIZE     0x4000
 #define CODE_ADDRESS 0x1000
 #define TSS_ADDRESS  0xfffbd000 /* KVM on Intel wants three unused pages for real mode */
@@ -102,41 +103,30 @@ static int run_to_halt(int vcpu, const volatile struct kvm_run *run)
 	return -1;
 }
 
-static int64_t now_ns(clockid_t clock)
+static int64_t now_ns(void)
 {
 	struct timespec ts;
 
-	clock_gettime(clock, &ts);
+	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
 }
 
-/* Nanoseconds of one run of so many loops, and of them those that this thread had a processor. */
-static int time_loop(int vcpu, const struct kvm_run *run, uint32_t loops, int64_t *wall, int64_t *cpu)
-{
-	struct kvm_regs regs = {.rip = CODE_ADDRESS + 1, .rflags = 2, .rcx = loops};
-
-	if (ioctl(vcpu, KVM_SET_REGS, &regs))
-		return -1;
-	*wall = -now_ns(CLOCK_MONOTONIC);
-	*cpu = -now_ns(CLOCK_THREAD_CPUTIME_ID);
-	if (run_to_halt(vcpu, run))
-		return -1;
-	*cpu += now_ns(CLOCK_THREAD_CPUTIME_ID);
-	*wall += now_ns(CLOCK_MONOTONIC);
-	return 0;
-}
-
-/* Instructions a second, of the best of some tries if others took the processor; 0: did not run. */
+/* Instructions a second, of the best of some tries: others may take the processor. 0: did not run. */
 static int64_t speed_of(int vcpu, const struct kvm_run *run, uint32_t loops, unsigned tries)
 {
-	int64_t best = 0, wall, cpu = 0;
+	int64_t best = 0;
 
 	for (unsigned k = 0; k < tries && best < FAST_INSNS_PER_S; k++) {
-		if (time_loop(vcpu, run, loops, &wall, &cpu))
+		struct kvm_regs regs = {.rip = CODE_ADDRESS + 1, .rflags = 2, .rcx = loops};
+		int64_t start;
+
+		if (ioctl(vcpu, KVM_SET_REGS, &regs))
 			return 0;
-		best = LM_MAX(best, INT64_C(1000000000) * loops * LOOP_INSNS / LM_MAX(wall, INT64_C(1)));
-		if (cpu > wall / 4 * 3)
-			break;
+		start = now_ns();
+		if (run_to_halt(vcpu, run))
+			return 0;
+		best = LM_MAX(best, INT64_C(1000000000) * loops * LOOP_INSNS /
+					LM_MAX(now_ns() - start, INT64_C(1)));
 	}
 	return best;
 }
@@ -166,9 +156,9 @@ static long measure(void)
 		return failed(STEP_REGS);
 	if (run_to_halt(vcpu, run))
 		return failed(STEP_RUN);
-	speed = speed_of(vcpu, run, SHORT_LOOPS, 3);
+	speed = speed_of(vcpu, run, SHORT_LOOPS, SHORT_TRIES);
 	if (speed >= SLOW_INSNS_PER_S)
-		speed = speed_of(vcpu, run, LONG_LOOPS, TRIES);
+		speed = speed_of(vcpu, run, LONG_LOOPS, LONG_TRIES);
 	return speed ? (long)speed : failed(STEP_RUN);
 }
 

@@ -34,6 +34,36 @@ static int access_offset(const struct kvm_vcpu *v, unsigned long request, uint64
 	return ioctl(v->fd, request, &attr) ? -errno : 0;
 }
 
+/*
+ * Values that the kernel is given for the TSC itself it bends, to what it takes for synchronous with
+ * other vCPUs. Only kernels before 5.16 get them.
+ */
+static int shift(const struct kvm_vcpu *v, uint64_t delta)
+{
+	uint64_t now;
+	int rc;
+
+	if (!v->vm->tsc_offset_attr)
+		return kvm_msr_get(v, MSR_TSC, &now) && kvm_msr_set(v, MSR_TSC, now + delta) ? 0 : -EIO;
+	rc = access_offset(v, KVM_GET_DEVICE_ATTR, &now);
+	now += delta;
+	return rc ? rc : access_offset(v, KVM_SET_DEVICE_ATTR, &now);
+}
+
+/*
+ * How far the guest's TSC is ahead of x86_tsc, or some more: the clock is read first. So what the guest
+ * sees afterwards, under whatever engine, is never less than what it has seen.
+ */
+static bool measure_lead(const struct kvm_vcpu *v, uint64_t *lead)
+{
+	uint64_t clock = x86_tsc(v->c), tsc;
+
+	if (!kvm_msr_get(v, MSR_TSC, &tsc))
+		return false;
+	*lead = tsc - clock;
+	return true;
+}
+
 static const struct kvm_vcpu *first_vcpu(const struct kvm_vcpu *v)
 {
 	return kvm_of(v->c->sys->cpu[0]);
@@ -54,13 +84,14 @@ static int follow_first(const struct kvm_vcpu *v)
 
 int kvm_tsc_load(struct kvm_vcpu *v)
 {
+	uint64_t lead;
+
 	v->tsc_offset = v->c->s.tsc_offset;
 	v->vm->drift = 0;
 	v->vm->clock_base_ns = v->c->sys->loop->clock.base_ns;
 	if (v->vm->tsc_offset_attr && v != first_vcpu(v))
 		return follow_first(v);
-	/* Without offsets the kernel itself takes values that fit into the last second for equal. */
-	return kvm_msr_set(v, MSR_TSC, x86_tsc(v->c)) ? 0 : -EIO;
+	return measure_lead(v, &lead) ? shift(v, -lead) : -EIO;
 }
 
 void kvm_tsc_save(struct kvm_vcpu *v)
@@ -71,12 +102,10 @@ void kvm_tsc_save(struct kvm_vcpu *v)
 void kvm_tsc_left(struct kvm_vcpu *v)
 {
 	struct kvm_vm *vm = v->vm;
-	uint64_t now;
 
 	pthread_mutex_lock(&vm->lock);
 	v->c->s.tsc_offset = v->tsc_offset;
-	if (kvm_msr_get(v, MSR_TSC, &now))
-		vm->drift = now - x86_tsc(v->c);
+	measure_lead(v, &vm->drift);
 	pthread_mutex_unlock(&vm->lock);
 }
 
@@ -115,17 +144,9 @@ int kvm_tsc_entered(struct kvm_vcpu *v)
 bool kvm_tsc_move(struct kvm_vcpu *v, uint64_t delta)
 {
 	struct x86_state *s = &v->c->s;
-	uint64_t now;
 
-	if (v->vm->tsc_offset_attr) {
-		if (access_offset(v, KVM_GET_DEVICE_ATTR, &now))
-			return false;
-		now += delta;
-		if (access_offset(v, KVM_SET_DEVICE_ATTR, &now))
-			return false;
-	} else if (!kvm_msr_get(v, MSR_TSC, &now) || !kvm_msr_set(v, MSR_TSC, now + delta)) {
+	if (shift(v, delta) < 0)
 		return false;
-	}
 	v->tsc_offset += delta;
 	s->tsc_offset += delta;
 	s->tsc_adjust += delta;

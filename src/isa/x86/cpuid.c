@@ -153,6 +153,12 @@ static void drop_dependents(struct x86_model *m)
 		m->features &= ~vex;
 }
 
+void model_drop_xsave(struct x86_model *m)
+{
+	m->features &= ~LM_BIT(F_XSAVE);
+	drop_dependents(m);
+}
+
 /* What the processor must do itself: not MTRR, MCE and MCA, which are registers, and self-snoop. */
 #define NEEDED_OF_LEAF_1_EDX 0x010ba97du
 

@@ -53,6 +53,8 @@ void model_default(struct x86_model *m, unsigned cpu_count, uint64_t tsc_hz);
  */
 bool model_limit(struct x86_model *m, const struct model_host *host, uint64_t anyway,
 		 unsigned *missing);
+/* XSAVE and all that needs it. */
+void model_drop_xsave(struct x86_model *m);
 
 /* CPUID as this vCPU sees it now (APIC ID, OSXSAVE and XCR0-dependent sizes are live). */
 struct cpuid_regs x86_cpuid(const struct x86_cpu *c, uint32_t leaf, uint32_t subleaf);
