@@ -118,11 +118,19 @@ static const struct {
 };
 
 static uint8_t feature_of_set[ZYDIS_ISA_SET_MAX_VALUE + 1];
-static ZydisDecoder decoders[4]; /* real, 16, 32, 64 */
+/*
+ * TZCNT and LZCNT are BSF and BSR with a prefix that processors without the features ignore (SDM vol. 2,
+ * the same names).
+ */
+#define COUNTS_TRAILING 1u
+#define COUNTS_LEADING  2u
+static ZydisDecoder decoders[4][4]; /* real, 16, 32, 64; COUNTS_ bits */
 
-static void init_decoder(ZydisDecoder *d, ZydisMachineMode mode, ZydisStackWidth stack)
+static void init_decoder(ZydisDecoder *d, ZydisMachineMode mode, ZydisStackWidth stack, unsigned counts)
 {
 	ZydisDecoderInit(d, mode, stack);
+	ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_TZCNT, !!(counts & COUNTS_TRAILING));
+	ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_LZCNT, !!(counts & COUNTS_LEADING));
 	/* Hint NOPs that these extensions give a meaning are NOPs on our models. */
 	ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
 	ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
@@ -135,37 +143,45 @@ static void init_tables(void)
 	memset(feature_of_set, NEVER, sizeof(feature_of_set));
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(set_features); k++)
 		feature_of_set[set_features[k].isa_set] = set_features[k].feature;
-	init_decoder(&decoders[0], ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16);
-	init_decoder(&decoders[1], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
-	init_decoder(&decoders[2], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
-	init_decoder(&decoders[3], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	for (unsigned n = 0; n < 4; n++) {
+		init_decoder(&decoders[0][n], ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16, n);
+		init_decoder(&decoders[1][n], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16, n);
+		init_decoder(&decoders[2][n], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32, n);
+		init_decoder(&decoders[3][n], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64, n);
+	}
 }
 
 /* The formatter and the 32-bit default operand sizes need the mode; compatibility = legacy. */
-static const ZydisDecoder *decoder_for(enum x86_code_size size, bool real_mode)
+static const ZydisDecoder *decoder_for(enum x86_code_size size, bool real_mode, unsigned counts)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, init_tables);
 	switch (size) {
 	case CODE_64:
-		return &decoders[3];
+		return &decoders[3][counts];
 	case CODE_32:
-		return &decoders[2];
+		return &decoders[2][counts];
 	default:
-		return &decoders[real_mode ? 0 : 1];
+		return &decoders[real_mode ? 0 : 1][counts];
 	}
+}
+
+bool insn_has_features(const ZydisDecodedInstruction *z, uint64_t features)
+{
+	uint8_t f = feature_of_set[z->meta.isa_set];
+
+	return f == ALWAYS || (f != NEVER && features >> f & 1);
 }
 
 static bool in_model(const ZydisDecodedInstruction *z, const struct x86_model *model)
 {
-	uint8_t f = feature_of_set[z->meta.isa_set];
 
 	if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
 	    z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return false;
 	/* The 256-bit form of VPCLMULQDQ and VAES has an own set; so do AVX2's 256-bit forms. */
-	return f == ALWAYS || (f != NEVER && model_has(model, (enum x86_feature)f));
+	return insn_has_features(z, model->features);
 }
 
 /* ---- Operands ---- */
@@ -474,11 +490,13 @@ enum decode_status insn_decode_detail(struct insn *i, const uint8_t *bytes, unsi
 				      const struct x86_model *model, ZydisDecodedInstruction *z,
 				      ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT])
 {
+	unsigned counts = (model_has(model, F_BMI1) ? COUNTS_TRAILING : 0) |
+			  (model_has(model, F_LZCNT) ? COUNTS_LEADING : 0);
 	bool have_imm = false;
 	ZyanStatus s;
 
 	memset(i, 0, sizeof(*i));
-	s = ZydisDecoderDecodeFull(decoder_for(size, real_mode), bytes, avail, z, ops);
+	s = ZydisDecoderDecodeFull(decoder_for(size, real_mode, counts), bytes, avail, z, ops);
 	if (!ZYAN_SUCCESS(s)) {
 		memcpy(i->bytes, bytes, LM_MIN(avail, INSN_MAX_LENGTH));
 		return status_of(s);
@@ -504,6 +522,14 @@ enum decode_status insn_decode(struct insn *i, const uint8_t *bytes, unsigned av
 	return insn_decode_detail(i, bytes, avail, size, real_mode, model, &z, ops);
 }
 
+/* For what was decoded before: as it was then. */
+static const ZydisDecoder *decoder_again(const struct insn *i, enum x86_code_size size)
+{
+	bool scan = i->mnemonic == ZYDIS_MNEMONIC_BSF || i->mnemonic == ZYDIS_MNEMONIC_BSR;
+
+	return decoder_for(size, false, scan ? 0 : COUNTS_TRAILING | COUNTS_LEADING);
+}
+
 void insn_format(const struct insn *i, enum x86_code_size size, uint64_t address, char *buf,
 		 unsigned len)
 {
@@ -512,7 +538,7 @@ void insn_format(const struct insn *i, enum x86_code_size size, uint64_t address
 	ZydisFormatter formatter;
 
 	buf[0] = 0;
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder_for(size, false), i->bytes, 15, &z, ops)))
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder_again(i, size), i->bytes, 15, &z, ops)))
 		return;
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
 	ZydisFormatterFormatInstruction(&formatter, &z, ops, z.operand_count_visible, buf, len,
@@ -535,7 +561,7 @@ void insn_flag_effects(const struct insn *i, enum x86_code_size size, uint32_t *
 	ZydisDecodedInstruction z;
 
 	*written = *undefined = 0;
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder_for(size, false), i->bytes, 15, &z, ops)) ||
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder_again(i, size), i->bytes, 15, &z, ops)) ||
 	    !z.cpu_flags)
 		return;
 	*undefined = z.cpu_flags->undefined & FLAGS_ARITH;

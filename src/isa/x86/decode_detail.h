@@ -12,4 +12,7 @@ enum decode_status insn_decode_detail(struct insn *i, const uint8_t *bytes, unsi
 				      const struct x86_model *model, ZydisDecodedInstruction *z,
 				      ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT]);
 
+/* Whether a processor with these features (enum x86_feature bits) executes it. */
+bool insn_has_features(const ZydisDecodedInstruction *z, uint64_t features);
+
 #endif
