@@ -42,7 +42,7 @@ enum mark { MARK_PLAIN, MARK_YES, MARK_PARTLY, MARK_NO };
 
 struct finding {
 	enum mark mark;
-	char text[160];
+	char text[224];
 };
 
 static void found(struct finding *f, enum mark mark, const char *fmt, ...)
@@ -380,6 +380,16 @@ static void print_row(const char *name, const struct finding *f)
 	       colour ? "\033[0m" : "", f->text);
 }
 
+static void found_engine(struct finding *f, const struct engine_ops *engine)
+{
+	char without[96] = "";
+
+	if (engine->shortfall)
+		engine->shortfall(without, sizeof(without));
+	found(f, *without ? MARK_PARTLY : MARK_YES, "%s%s%s", engine->summary, *without ? "; here without " : "",
+	      without);
+}
+
 static void print_engines(void)
 {
 	for (const struct engine_ops *const *e = engines; *e; e++) {
@@ -391,7 +401,7 @@ static void print_engines(void)
 		if ((*e)->probe(&err))
 			found(&f, MARK_NO, "%s", err.text);
 		else
-			found(&f, MARK_YES, "%s", (*e)->summary);
+			found_engine(&f, *e);
 		print_row(name, &f);
 	}
 }

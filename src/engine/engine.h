@@ -34,6 +34,8 @@ struct engine_ops {
 
 	/* 0 when this host can run it; else the reason in err. */
 	int (*probe)(struct lm_err *err);
+	/* What this host makes it do without, for doctor: "" where that is nothing; NULL: never anything. */
+	void (*shortfall)(char *text, size_t size);
 	/*
 	 * Before vCPUs are created, with ram, io and model set: makes sys->engine, takes from the model
 	 * what this host cannot give a guest, and sets the TSC's frequency to one that it can. NULL:

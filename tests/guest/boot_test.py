@@ -266,6 +266,23 @@ def case_compat(binary, compat):
                      "--engine", engine, stdin=program), (0, b"COMPAT-OK\n", b""))
 
 
+def case_old_host(binary):
+    """Whatever the translator can do without, one by one and together; less address space is enough for auto."""
+    words = ["sh", "-c", "seq 1 3000 | sort -rn | sha256sum; uname -m"]
+    numbers = b"".join(b"%d\n" % n for n in range(3000, 0, -1))
+    result = (0, hashlib.sha256(numbers).hexdigest().encode() + b"  -\nx86_64\n", b"")
+    for without in ("avx", "bmi2", "fsgsbase", "space", "avx,bmi2,fsgsbase,space"):
+        want("result without " + without,
+             command(binary, words, "--engine", "jit", env={"LAMINA_JIT_WITHOUT": without}), result)
+    limited = ("prlimit", "--as=%d" % (1 << 30))
+    out = subprocess.run([*limited, binary, "doctor"], stdout=subprocess.PIPE, check=True).stdout
+    want("doctor tells", b"without large tables" in out, True)
+    run = start(binary, "--stats", "--memory", "256M", "--", *words, wrapper=limited)
+    want("status with little address space", run.finish(), 0)
+    want("result with little address space", run.console, result[1])
+    want("auto takes the translator", b"jit.entries" in run.errors, True)
+
+
 def case_clock(binary):
     """No time decides, but a clock that stands still or races does: the guest's against the host's."""
     start_s = time.monotonic()

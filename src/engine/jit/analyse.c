@@ -85,6 +85,26 @@ static bool is_write_base(const struct insn *i)
 	return i->exec == cpu_wrfsbase || i->exec == cpu_wrgsbase;
 }
 
+uint8_t *item_recode(struct item *it)
+{
+	memcpy(it->recoded, it->bytes, it->i.length);
+	it->bytes = it->recoded;
+	return it->recoded;
+}
+
+/* BSF and BSR with a prefix that a processor with TZCNT and LZCNT would not ignore, unlike that of DS. */
+static void drop_count_prefix(struct item *it)
+{
+	uint8_t *p;
+
+	if ((it->z.mnemonic != ZYDIS_MNEMONIC_BSF && it->z.mnemonic != ZYDIS_MNEMONIC_BSR) ||
+	    it->i.rep != REP_F3)
+		return;
+	p = item_recode(it);
+	for (unsigned n = 0; is_legacy_prefix(p[n]); n++)
+		p[n] = p[n] == 0xf3 ? 0x3e : p[n];
+}
+
 /* What the encoder below cannot express goes to the interpreter. */
 static enum jit_class refine(const struct item *it)
 {
@@ -243,7 +263,12 @@ static bool decode_item(struct translation *t, struct item *it, const uint8_t *p
 	it->class = jit_classify(&it->i, &it->z, it->word);
 	if (t->word == 4)
 		it->class = narrow_recode(it);
+	drop_count_prefix(it);
 	it->class = refine(it);
+	if ((it->class == JIT_COPY || it->class == JIT_BITS) && !insn_has_features(&it->z, t->j->host->features))
+		it->class = JIT_INTERP;
+	if (it->class >= JIT_HELPER && !t->j->host->avx && it->i.guard & GUARD_STATE)
+		it->class = JIT_INTERP;
 	if (it->i.guard & c->guard_traps)
 		it->class = JIT_INTERP;
 	if (it->class == JIT_READ_BASE && !(c->s.cr4 & CR4_FSGSBASE))

@@ -23,14 +23,30 @@ static void emit_bmi(struct emit *e, unsigned pp, unsigned opcode, bool wide, un
 	}
 }
 
-/* h10 += size * (reg >> log2 of the operand's bits), reg being signed; no flag changes. */
+/* h11 = a guest register. */
+static void emit_register(struct emit *e, unsigned reg)
+{
+	if (reg == R10 || reg == R11)
+		emit_load_gs(e, H11, JS_GPR((int)reg));
+	else
+		emit_mov(e, H11, reg);
+}
+
+/* h10 += size * (reg >> log2 of the operand's bits), reg being signed; no flag changes but without BMI2. */
 static void emit_word_address(struct translation *t, const struct item *it, unsigned reg)
 {
 	struct emit *e = &t->e;
 	bool wide = it->i.osz == 8;
 
-	emit_mov_imm(e, H11, wide ? 6 : 5);
-	emit_bmi(e, 2, 0xf7, wide, H11, reg, JS_GPR((int)reg)); /* sarx h11, reg, h11 */
+	if (t->j->host->bmi2) {
+		emit_mov_imm(e, H11, wide ? 6 : 5);
+		emit_bmi(e, 2, 0xf7, wide, H11, reg, JS_GPR((int)reg)); /* sarx h11, reg, h11 */
+	} else {
+		emit_register(e, reg);
+		emit_u8(e, rex(wide, 0, 0, H11)); /* sar h11, n */
+		EMIT(e, 0xc1, 0xfb);
+		emit_u8(e, wide ? 6 : 5);
+	}
 	if (wide) {
 		EMIT(e, 0x4f, 0x8d, 0x14, 0xda); /* lea r10, [r10 + r11 * 8] */
 	} else {
@@ -39,17 +55,19 @@ static void emit_word_address(struct translation *t, const struct item *it, unsi
 	}
 }
 
-/* h11 = reg modulo the operand's bits; no flag changes. */
+/* h11 = reg modulo the operand's bits; no flag changes but without BMI2. */
 static void emit_bit_number(struct translation *t, const struct item *it, unsigned reg)
 {
 	struct emit *e = &t->e;
 
-	if (reg == R10 || reg == R11)
-		emit_load_gs(e, H11, JS_GPR((int)reg));
-	else
-		emit_mov(e, H11, reg);
-	EMIT(e, 0x65, 0xc4, 0x62, 0xa2, 0xf5, 0x1c, 0x25); /* pext r11, r11, gs:[mask] */
-	emit_u32(e, (uint32_t)(it->i.osz == 8 ? JS(mask63) : JS(mask31)));
+	emit_register(e, reg);
+	if (t->j->host->bmi2) {
+		EMIT(e, 0x65, 0xc4, 0x62, 0xa2, 0xf5, 0x1c, 0x25); /* pext r11, r11, gs:[mask] */
+		emit_u32(e, (uint32_t)(it->i.osz == 8 ? JS(mask63) : JS(mask31)));
+	} else {
+		EMIT(e, 0x41, 0x83, 0xe3); /* and r11d, n */
+		emit_u8(e, it->i.osz == 8 ? 63 : 31);
+	}
 }
 
 void emit_bit_string(struct translation *t, const struct item *it)
@@ -60,14 +78,21 @@ void emit_bit_string(struct translation *t, const struct item *it)
 	unsigned reg = it->i.op[1].reg;
 
 	scratch_free_all(t);
+	if (!t->j->host->bmi2)
+		flags_clobber(t, H11);
 	emit_address(t, it, m);
 	emit_word_address(t, it, reg);
 	if (it->i.asz == 4)
 		EMIT(e, 0x45, 0x89, 0xd2); /* mov r10d, r10d: the sum wraps at 4 GiB */
 	emit_segment(t, m);
 	emit_translate(t, it->i.osz, write);
-	flags_provide(t, it, H11);
-	emit_bit_number(t, it, reg);
+	if (t->j->host->bmi2) {
+		flags_provide(t, it, H11);
+		emit_bit_number(t, it, reg);
+	} else {
+		emit_bit_number(t, it, reg);
+		flags_provide(t, it, NO_REG);
+	}
 	if (it->i.lock)
 		emit_u8(e, 0xf0);
 	emit_u8(e, rex(it->i.osz == 8, H11, 0, H10));

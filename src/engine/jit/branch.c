@@ -37,9 +37,21 @@ static uint8_t *emit_try_way(struct emit *e, uint32_t jumps)
 	return miss;
 }
 
-static uint8_t *emit_first_lookup(struct emit *e)
+/* h11 = h10 rotated right; flags may change, being parked. */
+static void emit_rotated(const struct jit *j, struct emit *e, uint8_t n)
 {
-	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE); /* rorx r11, r10, ... */
+	if (j->host->bmi2) {
+		EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda); /* rorx r11, r10, n */
+	} else {
+		emit_mov(e, H11, H10);
+		EMIT(e, 0x49, 0xc1, 0xcb); /* ror r11, n */
+	}
+	emit_u8(e, n);
+}
+
+static uint8_t *emit_first_lookup(const struct jit *j, struct emit *e)
+{
+	emit_rotated(j, e, JIT_JUMP_ROTATE);
 	EMIT(e, 0x4f, 0x8d, 0x1c, 0x53);                        /* lea r11, [r11 + r10 * 2] */
 	return emit_try_way(e, FIRST_WAY);
 }
@@ -53,14 +65,14 @@ static void emit_lookup_miss(struct jit *j, struct emit *e, uint8_t *from, uint3
 
 void emit_lookup(struct jit *j, struct emit *e, uint32_t info)
 {
-	emit_lookup_miss(j, e, emit_first_lookup(e), info);
+	emit_lookup_miss(j, e, emit_first_lookup(j, e), info);
 }
 
 /* With info in h11. */
-void emit_second_lookup(struct emit *e)
+void emit_second_lookup(const struct jit *j, struct emit *e)
 {
 	emit_store_gs(e, H11, JS(insn));
-	EMIT(e, 0xc4, 0x43, 0xfb, 0xf0, 0xda, JIT_JUMP_ROTATE2);
+	emit_rotated(j, e, JIT_JUMP_ROTATE2);
 	EMIT(e, 0x4f, 0x8d, 0x1c, 0x93);                        /* lea r11, [r11 + r10 * 4] */
 	patch_here(e, emit_try_way(e, SECOND_WAY));
 }
@@ -68,7 +80,7 @@ void emit_second_lookup(struct emit *e)
 /* At the end of the block, to the gva in h10. */
 static void emit_indirect(struct translation *t, uint32_t info)
 {
-	t->lookup = (struct lookup){ emit_first_lookup(&t->e), info };
+	t->lookup = (struct lookup){ emit_first_lookup(t->j, &t->e), info };
 }
 
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit)

@@ -10,15 +10,16 @@
 
 #define CACHE_BYTES (UINT64_C(128) * MIB)
 #define ARENA_BYTES (UINT64_C(128) * MIB)
+#define SMALL_BYTES (UINT64_C(32) * MIB) /* of either, where address space is scarce */
 #define ARENA_SLACK (UINT64_C(64) * KIB) /* more than any block takes */
 
 /* The one place that knows about W^X: a memfd mapped once to write and once to execute. */
-static int map_code(struct jit_cache *cache, struct lm_err *err)
+static int map_code(struct jit_cache *cache, size_t size, struct lm_err *err)
 {
 	int fd = memfd_create("lamina-jit-code", MFD_CLOEXEC);
 
-	cache->size = CACHE_BYTES;
-	cache->cold = CACHE_BYTES / 2;
+	cache->size = size;
+	cache->cold = size / 2;
 	if (fd < 0 || ftruncate(fd, (off_t)cache->size) < 0)
 		return lm_err_errno(err, -errno, "cannot create the code cache");
 	cache->writable = mmap(NULL, cache->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -30,9 +31,10 @@ static int map_code(struct jit_cache *cache, struct lm_err *err)
 }
 
 /* Blocks are forgotten all together, so their memory is a stretch that grows. */
-static int map_arena(struct jit_cache *cache, struct lm_err *err)
+static int map_arena(struct jit_cache *cache, size_t size, struct lm_err *err)
 {
-	cache->arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
+	cache->arena_size = size;
+	cache->arena = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (cache->arena != MAP_FAILED)
 		return 0;
@@ -42,15 +44,16 @@ static int map_arena(struct jit_cache *cache, struct lm_err *err)
 
 int cache_init(struct jit *j, struct lm_err *err)
 {
-	int rc = map_code(&j->cache, err);
+	bool space = j->host->space;
+	int rc = map_code(&j->cache, space ? CACHE_BYTES : SMALL_BYTES, err);
 
-	return rc < 0 ? rc : map_arena(&j->cache, err);
+	return rc < 0 ? rc : map_arena(&j->cache, space ? ARENA_BYTES : SMALL_BYTES, err);
 }
 
 void cache_fini(struct jit *j)
 {
 	if (j->cache.arena)
-		munmap(j->cache.arena, ARENA_BYTES);
+		munmap(j->cache.arena, j->cache.arena_size);
 	free(j->cache.by_address);
 	if (j->cache.writable)
 		munmap(j->cache.writable, j->cache.size);
@@ -112,7 +115,7 @@ struct jit_block *cache_room(struct jit *j, size_t bytes)
 {
 	struct jit_cache *cache = &j->cache;
 
-	if (bytes + ARENA_SLACK > ARENA_BYTES - cache->arena_used)
+	if (bytes + ARENA_SLACK > cache->arena_size - cache->arena_used)
 		return NULL;
 	return (struct jit_block *)(cache->arena + cache->arena_used);
 }
@@ -264,7 +267,7 @@ void cache_flush(struct jit *j)
 	struct jit_cache *cache = &j->cache;
 
 	/* With what a block that did not fit has left behind. */
-	madvise(cache->arena, LM_MIN(cache->arena_used + ARENA_SLACK, ARENA_BYTES), MADV_DONTNEED);
+	madvise(cache->arena, LM_MIN(cache->arena_used + ARENA_SLACK, cache->arena_size), MADV_DONTNEED);
 	cache->arena_used = 0;
 	cache->blocks = 0;
 	memset(cache->hash, 0, sizeof(cache->hash));

@@ -55,7 +55,7 @@ static inline uint8_t *helper_host(struct jit *j, uint64_t gva, bool write)
 	addend = table_entry(table_of(j, (unsigned)(c->tlb - c->tlb_set)), gva, write);
 	if (!addend)
 		addend = table_fill(j, gva, write);
-	return addend ? (uint8_t *)(gva + addend) : NULL;
+	return addend ? (uint8_t *)(gva + addend + j->origin) : NULL;
 }
 
 /* privilege.c */

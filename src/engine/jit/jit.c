@@ -562,33 +562,25 @@ static enum exit_reason jit_run(struct x86_cpu *c, uint64_t max_insns)
 
 /* ---- The engine ---- */
 
-/* AMD before Zen 3 executes PEXT as microcode. LAMINA_JIT_PEXT=0 or 1 decides for tests. */
-static bool has_slow_pext(void)
-{
-	const char *choice = getenv("LAMINA_JIT_PEXT");
-
-	if (choice)
-		return choice[0] == '0';
-	return __builtin_cpu_is("znver1") || __builtin_cpu_is("znver2");
-}
-
-/* What one vCPU needs at the least. ulimit -v and strict overcommitment say no to that. */
-static int try_to_reserve_tables(struct lm_err *err)
-{
-	void *p = mmap(NULL, 3 * JIT_TABLE_BYTES, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED)
-		return lm_err_errno(err, -errno, "cannot reserve 3 TiB of address space for tables");
-	munmap(p, 3 * JIT_TABLE_BYTES);
-	return 0;
-}
+/* What a vCPU needs at the least, with small tables for little RAM; the guest's RAM comes first. */
+#define LEAST_BYTES (UINT64_C(256) * MIB)
 
 static int jit_probe(struct lm_err *err)
 {
-	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2"))
-		return lm_err_set(err, -ENOTSUP, "this CPU lacks AVX2 or BMI2");
-	return try_to_reserve_tables(err);
+	return jit_host_check(LEAST_BYTES, err);
+}
+
+/* A guest need not know what would be slow; other engines give it what they have. */
+static int jit_system_create(struct x86_system *sys, struct lm_err *err)
+{
+	const uint64_t kept = ~jit_host_vector_features();
+
+	sys->model.features &= jit_host()->features | kept;
+	return 0;
+}
+
+static void jit_system_destroy(struct x86_system *sys)
+{
 }
 
 static void on_code_changed(void *opaque)
@@ -612,14 +604,6 @@ static int share_code_map(struct x86_system *sys, struct lm_err *err)
 							    : ram_low_top(ram), err);
 }
 
-/* CPUID leaf 0xd, subleaf 1: XGETBV with ECX = 1. */
-static bool has_xgetbv1(void)
-{
-	unsigned a, b, c, d;
-
-	return __get_cpuid_count(0xd, 1, &a, &b, &c, &d) && a & 4;
-}
-
 static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 {
 	struct jit *j = calloc(1, sizeof(*j));
@@ -630,6 +614,7 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 		return lm_err_set(err, -ENOMEM, "no memory for the translator of vCPU %u",
 				  c->index);
 	j->c = c;
+	j->host = jit_host();
 	rc = interp_engine.vcpu_create(c, err);
 	if (!rc)
 		rc = share_code_map(c->sys, err);
@@ -647,10 +632,7 @@ static int jit_vcpu_create(struct x86_cpu *c, struct lm_err *err)
 	j->js->poll = (uint64_t)j->poll_page;
 	j->js->mask31 = 31;
 	j->js->mask63 = 63;
-	j->js->index_mask = JIT_INDEX_MASK;
-	j->slow_pext = has_slow_pext();
 	j->js->host_mxcsr = MXCSR_DEFAULT;
-	j->reads_in_use = has_xgetbv1();
 	jit_clock_init(&j->clock_by_tsc);
 	stubs_emit(j);
 	faults_install();
@@ -726,9 +708,12 @@ static void jit_print_stats(const struct x86_cpu *c, FILE *out)
 const struct engine_ops jit_engine = {
 	.name = "jit",
 	.summary = "translator: x86-64 to x86-64, at a fraction of the interpreter's cost",
-	.cpus_max = 40, /* each takes 3 TiB of 128 at the least */
+	.cpus_max = 40, /* each takes 3 TiB of 128 at the least, where there is as much */
 	.exact = true,
 	.probe = jit_probe,
+	.shortfall = jit_host_shortfall,
+	.system_create = jit_system_create,
+	.system_destroy = jit_system_destroy,
 	.vcpu_create = jit_vcpu_create,
 	.vcpu_destroy = jit_vcpu_destroy,
 	.run = jit_run,

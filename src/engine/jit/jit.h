@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "engine/jit/host.h"
 
 extern const struct engine_ops jit_engine;
 
@@ -42,6 +43,7 @@ struct jit_state {
 	uint64_t kept;           /* a scratch register during a slow path */
 	uint64_t left_after;     /* how many instructions of the block, where it was left for another page */
 	uint64_t index_mask;     /* PEXT mask: the bits of an address that are its table index */
+	uint64_t origin, extent; /* of small tables, as in struct jit */
 	uint64_t addend[16];     /* JIT_GROUPS; of the block's groups whose addend left its register */
 	uint32_t host_mxcsr, mxcsr; /* the guest's outside translated code */
 	uint8_t interrupt_flag;  /* RFLAGS.IF, 0 or 1 */
@@ -103,9 +105,10 @@ struct jit_jumps {
 
 /* ---- Tables ---- */
 
-#define JIT_TABLE_BYTES (UINT64_C(2) << 39) /* 2^36 read entries, then 2^36 write entries */
-#define JIT_WRITE_BIT   36                  /* of the index */
-#define JIT_INDEX_MASK  UINT64_C(0xfffffffff000)
+/* A table has 2^bits read entries and then as many write entries. */
+#define JIT_LARGE_BITS        36 /* one for each page of the address space */
+#define JIT_TABLE_BYTES(bits) (UINT64_C(16) << (bits))
+#define JIT_LARGE_TABLE_BYTES JIT_TABLE_BYTES(JIT_LARGE_BITS)
 #define JIT_LOG         65536u
 
 /* Indexes of entries that are set. */
@@ -116,6 +119,8 @@ struct jit_log {
 
 struct jit_table {
 	uint8_t *base; /* GS base */
+	unsigned bits;
+	uint64_t origin, extent; /* as in struct jit */
 	struct jit_log local, global;
 	uint32_t mode; /* jit_mode that it is for: jumps lead to such blocks, entries are for its width */
 	uint16_t jump_log[JIT_JUMP_ENTRIES]; /* entries in use, those of the second way behind the others ... */
@@ -246,6 +251,7 @@ struct jit_slot {
 struct jit_cache {
 	struct jit_slot slot[JIT_SLOTS];
 	uint8_t *writable, *exec;
+	size_t arena_size;
 	size_t size, used; /* blocks: in the first half */
 	size_t cold;       /* what they rarely need: from the second half on */
 	uint32_t links;    /* so many are given out */
@@ -302,7 +308,6 @@ struct jit {
 	const uint8_t *link_miss, *jump_dead, *helper_common;
 	uint8_t *poll_page;
 	struct x86_cpu *c;
-	bool reads_in_use; /* the host has XGETBV with ECX = 1 */
 	bool log_full; /* a table has set more entries than its log holds: flush all */
 	struct jit_counters count;
 	uint64_t interp_reason[2048]; /* by mnemonic */
@@ -311,7 +316,14 @@ struct jit {
 	bool interpret;             /* the instruction at RIP is the interpreter's */
 	bool jump_wanted;           /* an indirect jump missed: remember its target */
 	bool ungrouped;             /* the next block is to be one without groups */
-	bool slow_pext;             /* shift instead */
+	const struct jit_host *host;
+	/*
+	 * Entries are host address minus guest address minus origin. Large tables: origin is 0, as is extent.
+	 * Small ones: RAM begins at origin + 1 and has less than extent bytes, which tells if an entry is
+	 * another page's.
+	 */
+	unsigned table_bits;
+	uint64_t origin, extent;
 	bool counted;               /* run() has a budget: until stop_at */
 	uint64_t stop_at;
 	bool in_code, in_run;       /* atomic */
@@ -366,10 +378,17 @@ void table_remember_page(struct jit_table *t, uint64_t gva, bool global);
 void tables_drop_link(struct jit *j, uint32_t link);
 /* The addend for an access in the current TLB set, filling the entry; 0: fault, device, code page. */
 uint64_t table_fill(struct jit *j, uint64_t gva, bool write);
+static inline uint64_t table_index(const struct jit_table *t, uint64_t gva, bool write)
+{
+	return (gva << (52 - t->bits) >> (64 - t->bits)) | (uint64_t)write << t->bits;
+}
+
 /* The same without filling; for a table's own accesses. */
 static inline uint64_t table_entry(const struct jit_table *t, uint64_t gva, bool write)
 {
-	return ((const uint64_t *)t->base)[(gva << 16 >> 28) | (uint64_t)write << JIT_WRITE_BIT];
+	uint64_t e = ((const uint64_t *)t->base)[table_index(t, gva, write)];
+
+	return t->extent && gva + e >= t->extent ? 0 : e;
 }
 
 /* link.c */
@@ -449,7 +468,7 @@ static inline uint64_t jit_segment_base(const struct x86_cpu *c, unsigned seg)
 }
 
 /* gs.c: GS base, which is the table that translated code uses. */
-void gs_set(const uint8_t *base);
+void gs_set(const struct jit *j, const uint8_t *base);
 
 /* fault.c */
 /* Once a process; faults elsewhere go on to the handlers that were there before. */

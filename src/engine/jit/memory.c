@@ -130,19 +130,19 @@ static void emit_index(struct translation *t, unsigned dest, unsigned from, bool
 {
 	struct emit *e = &t->e;
 
-	if (!t->j->slow_pext) {
+	if (t->j->host->pext) {
 		emit_pext_gs(e, dest, from, JS(index_mask));
 	} else {
 		if (dest != from)
 			emit_mov(e, dest, from);
-		emit_shift(e, 4, dest, 16);
-		emit_shift(e, 5, dest, 28);
+		emit_shift(e, 4, dest, 52 - t->j->table_bits);
+		emit_shift(e, 5, dest, 64 - t->j->table_bits);
 	}
 	if (write) {
-		emit_u8(e, rex(true, 0, 0, dest)); /* bts dest, 36 */
+		emit_u8(e, rex(true, 0, 0, dest)); /* bts dest, n */
 		EMIT(e, 0x0f, 0xba);
 		emit_u8(e, modrm(3, 5, dest));
-		emit_u8(e, JIT_WRITE_BIT);
+		emit_u8(e, t->j->table_bits);
 	}
 }
 
@@ -257,7 +257,21 @@ void emit_group_checks(struct translation *t)
 			emit_group_check(t, (int)k);
 }
 
-/* With h10 = gva: h11 = the addend. */
+/*
+ * With h10 = gva and h11 = the entry of a small table: the distance from origin to the operand is that from
+ * RAM's first byte, unless the entry is another page's. Leaves the sum as it is: h10 becomes origin.
+ */
+static void emit_check_owner(struct translation *t, struct slow *s)
+{
+	struct emit *e = &t->e;
+
+	emit_lea(e, H11, (struct place){ H11, H10, 1, 0 });
+	emit_gs(e, 0x3b, H11, JS(extent)); /* cmp r11, gs:[...] */
+	s->other = emit_jcc_rel32(e, 3);
+	emit_load_gs(e, H10, JS(origin));
+}
+
+/* With h10 = gva: h10 + h11 = the host's address. */
 static void emit_check_h10(struct translation *t, const struct access *a, bool crossing)
 {
 	struct emit *e = &t->e;
@@ -273,6 +287,8 @@ static void emit_check_h10(struct translation *t, const struct access *a, bool c
 		emit_cross_jump(t, s, 4);
 	}
 	emit_entry(t, s, H10);
+	if (t->j->extent)
+		emit_check_owner(t, s);
 }
 
 /* ---- The access ---- */
@@ -359,7 +375,7 @@ struct place emit_access(struct translation *t, const struct item *it, unsigned 
 		m.disp += m.base == RSP ? t->rsp_late : 0;
 		return emit_with_addend(t, m, scratch_addend(t, a->group), data);
 	}
-	if (!a->plain || !(is_register_based(a->guest) || is_constant(a->guest)))
+	if (!a->plain || t->j->extent || !(is_register_based(a->guest) || is_constant(a->guest)))
 		return emit_general_access(t, it, data);
 	addend = scratch_take(t, NO_REG);
 	emit_single_check(t, a, addend);
@@ -454,6 +470,7 @@ static void emit_slow_path(struct translation *t, const struct slow *s)
 	if (s->cross && s->group == NO_GROUP)
 		patch_here(e, fail[0]);
 	patch_here(e, s->miss);
+	patch_here(e, s->other);
 	emit_miss(t, s);
 	if (s->group == NO_GROUP) {
 		emit_jmp(e, s->back);

@@ -21,17 +21,23 @@ static bool has_odd_address(const struct item *it)
 	return false;
 }
 
-/* VEX.B and the highest bit of VEX.vvvv name no register here, nor does VEX.W widen a GPR. */
+/* What VEX.W would make wider: GPRs, and memory in their stead. */
+static bool may_widen(const struct item *it)
+{
+	for (unsigned n = 0; n < it->i.op_count; n++)
+		if (it->i.op[n].kind == OPK_GPR || (it->i.op[n].kind == OPK_MEM && it->i.op[n].size == 4))
+			return true;
+	return false;
+}
+
+/* VEX.B and the highest bit of VEX.vvvv name no register here, nor does VEX.W widen anything. */
 static bool has_odd_vex(const struct item *it)
 {
 	const ZydisDecodedInstructionRawVex *vex = &it->z.raw.vex;
-	bool gpr = false;
 
 	if (!it->i.vex)
 		return false;
-	for (unsigned n = 0; n < it->i.op_count; n++)
-		gpr |= it->i.op[n].kind == OPK_GPR;
-	return !vex->R || !vex->X || !vex->B || !(vex->vvvv & 8) || (vex->W && gpr);
+	return !vex->R || !vex->X || !vex->B || !(vex->vvvv & 8) || (vex->W && may_widen(it));
 }
 
 /* What concerns eight vector registers in 32-bit code and sixteen in 64-bit code, or does not exist. */
@@ -54,18 +60,11 @@ static bool means_other_things(const struct item *it)
 	}
 }
 
-static uint8_t *recode(struct item *it)
-{
-	memcpy(it->recoded, it->bytes, it->i.length);
-	it->bytes = it->recoded;
-	return it->recoded;
-}
-
 /* INC and DEC with the register in the opcode, which would be a REX prefix. */
 static void recode_increment(struct item *it)
 {
 	unsigned n = it->i.length - 1u, opcode = it->bytes[n];
-	uint8_t *p = recode(it);
+	uint8_t *p = item_recode(it);
 
 	p[n] = 0xff;
 	p[n + 1] = modrm(3, opcode >> 3 & 1, opcode);
@@ -87,7 +86,7 @@ enum jit_class narrow_recode(struct item *it)
 			return JIT_INTERP;
 		recode_increment(it);
 	} else if (one_byte && i->opcode == 0x82) { /* 0x80 by another name */
-		recode(it)[it->z.raw.modrm.offset - 1] = 0x80;
+		item_recode(it)[it->z.raw.modrm.offset - 1] = 0x80;
 	}
 	return it->class;
 }

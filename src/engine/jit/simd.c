@@ -62,7 +62,8 @@ void simd_leave_home(struct x86_state *s, struct jit_state *js)
 {
 	x87_to_host(&s->fpu);
 	js->mxcsr = s->mxcsr;
-	js->in_use = 0;
+	/* Without AVX upper halves stay in the state page: what works with them is the interpreter's. */
+	js->in_use = jit_host()->avx ? 0 : XCR0_AVX;
 	for (unsigned k = 0; k < 16; k++) {
 		memcpy(js->ymm[k], s->vec[k].q, sizeof(js->ymm[k]));
 		if (s->vec[k].q[2] | s->vec[k].q[3])

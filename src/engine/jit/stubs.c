@@ -23,12 +23,20 @@ static const uint8_t *here(const struct emit *e)
 	return e->p + e->to_exec;
 }
 
-/* vmovdqu of all vector registers from or to the state page (VEX.F3.0F 6F or 7F). */
-static void emit_vectors(struct emit *e, bool save, bool wide)
+enum vectors { VECTORS_SSE, VECTORS_XMM, VECTORS_YMM };
+
+/* movdqu or vmovdqu (F3.0F or VEX.F3.0F, 6F or 7F) of all vector registers from or to the state page. */
+static void emit_vectors(struct emit *e, bool save, enum vectors v)
 {
 	for (unsigned r = 0; r < 16; r++) {
-		EMIT(e, 0x65, 0xc5);
-		emit_u8(e, (r < 8 ? 0xfau : 0x7au) | (wide ? 4u : 0));
+		if (v == VECTORS_SSE) {
+			EMIT(e, 0x65, 0xf3);
+			emit_u8(e, rex(false, r, 0, 0));
+			emit_u8(e, 0x0f);
+		} else {
+			EMIT(e, 0x65, 0xc5);
+			emit_u8(e, (r < 8 ? 0xfau : 0x7au) | (v == VECTORS_YMM ? 4u : 0));
+		}
 		emit_u8(e, save ? 0x7f : 0x6f);
 		emit_u8(e, modrm(0, r, 4));
 		emit_u8(e, 0x25);
@@ -41,26 +49,30 @@ static void emit_vectors(struct emit *e, bool save, bool wide)
  * guest, but not to processors on which legacy SSE and AVX instructions in turn cost a hundred times
  * more while upper halves count as in use.
  */
-static void emit_vectors_in_use(struct emit *e, bool save)
+static void emit_vectors_in_use(const struct jit *j, struct emit *e, bool save)
 {
 	uint8_t *narrow, *over;
 
+	if (!j->host->avx) {
+		emit_vectors(e, save, VECTORS_SSE);
+		return;
+	}
 	EMIT(e, 0x65, 0xf7, 0x04, 0x25); /* test dword gs:[in_use], XCR0_AVX */
 	emit_u32(e, (uint32_t)JS(in_use));
 	emit_u32(e, XCR0_AVX);
 	narrow = emit_jcc_rel32(e, 4);
-	emit_vectors(e, save, true);
+	emit_vectors(e, save, VECTORS_YMM);
 	EMIT(e, 0xe9, 0, 0, 0, 0);
 	over = e->p - 4;
 	patch_here(e, narrow);
-	emit_vectors(e, save, false);
+	emit_vectors(e, save, VECTORS_XMM);
 	patch_here(e, over);
 }
 
 /* in_use = XINUSE; clobbers RAX, RCX and RDX. */
 static void emit_read_in_use(struct jit *j, struct emit *e)
 {
-	if (j->reads_in_use) {
+	if (j->host->xgetbv1) {
 		emit_mov_imm(e, RCX, 1);
 		EMIT(e, 0x0f, 0x01, 0xd0); /* xgetbv */
 	} else {
@@ -85,17 +97,19 @@ static void emit_mxcsr(struct emit *e, unsigned ext, int32_t disp)
  */
 static void emit_simd_save(struct jit *j, struct emit *e)
 {
-	emit_read_in_use(j, e);
-	emit_vectors_in_use(e, true);
+	if (j->host->avx)
+		emit_read_in_use(j, e);
+	emit_vectors_in_use(j, e, true);
 	emit_mxcsr(e, 3, JS(mxcsr));
 	emit_mxcsr(e, 2, JS(host_mxcsr));
-	EMIT(e, 0xc5, 0xf8, 0x77); /* vzeroupper */
+	if (j->host->avx)
+		EMIT(e, 0xc5, 0xf8, 0x77); /* vzeroupper */
 }
 
-static void emit_simd_load(struct emit *e)
+static void emit_simd_load(const struct jit *j, struct emit *e)
 {
 	emit_mxcsr(e, 2, JS(mxcsr));
-	emit_vectors_in_use(e, false);
+	emit_vectors_in_use(j, e, false);
 }
 
 /* void enter(void): the System V function that runs translated code until an exit. */
@@ -105,7 +119,7 @@ static void emit_enter(struct jit *j, struct emit *e)
 	EMIT(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx..r15 */
 	EMIT(e, 0x48, 0x83, 0xec, 0x08);                                     /* sub rsp, 8 */
 	emit_store_gs(e, RSP, JS(host_rsp));
-	emit_simd_load(e);
+	emit_simd_load(j, e);
 	for (unsigned r = 0; r < 16; r++)
 		if (in_host_register(r))
 			emit_load_gs(e, r, JS_GPR(r));
@@ -242,7 +256,7 @@ static void emit_jump_misses(struct jit *j, struct emit *e)
 {
 	/* A jump that the cache does not know: r10 = target, r11 = JIT_JUMP_INFO, flags parked. */
 	j->jump_miss = here(e);
-	emit_second_lookup(e);
+	emit_second_lookup(j, e);
 	emit_ask(j, e, (uint64_t)jit_resolve);
 	/* A link that is not known to be right: r10 = target, r11 = its struct jit_exit, flags parked. */
 	j->link_miss = here(e);

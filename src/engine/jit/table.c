@@ -3,6 +3,11 @@
  * access. An entry is host address minus guest address, 0 where the slow path must look: not yet
  * translated, not RAM, not permitted, or (writes) a page with translated code.
  *
+ * Where a host does not let us reserve terabytes, tables are small: pages whose numbers are congruent
+ * share an entry, and no tag tells whose it is. A table has more entries than RAM has pages, so with another
+ * page's entry an address leads outside of RAM, and whoever uses an entry looks whether it does.
+ * Distances are from the byte before RAM, so that no entry is 0.
+ *
  * This file runs in the middle of translated code, with the guest's SIMD state in the registers: it
  * is compiled to use general registers only and calls nothing outside such files.
  */
@@ -15,20 +20,14 @@
 #include "isa/x86/mmu.h"
 #include "mem/code_map.h"
 
-#define INDEX_BITS 36
-
-static uint64_t index_of(uint64_t gva, bool write)
-{
-	return (gva << 16 >> 28) | (uint64_t)write << JIT_WRITE_BIT;
-}
-
 static void set_entry(struct jit *j, struct jit_table *t, uint64_t index, uint64_t addend,
 		      bool global)
 {
 	struct jit_log *log = global ? &t->global : &t->local;
 	uint64_t *entry = (uint64_t *)t->base + index;
 
-	if (!*entry) {
+	/* The log of a small table names what took an entry over as well: it may be local, or global. */
+	if (!*entry || (t->extent && *entry != addend)) {
 		if (log->count == JIT_LOG) {
 			j->log_full = true;
 			return;
@@ -45,17 +44,12 @@ static bool walk(struct x86_cpu *c, uint64_t gva, bool write, unsigned set, stru
 	return mmu_walk(c, GVA(gva), write ? ACCESS_WRITE : ACCESS_READ, set, false, w, &error);
 }
 
-static gva_t gva_of(uint64_t index)
-{
-	return GVA((uint64_t)((int64_t)(index << 28) >> 16));
-}
-
 /* False: the page became code meanwhile. */
 static bool set_write_entry(struct jit *j, struct jit_table *t, uint64_t gva,
 			    const struct page_walk *w, uint64_t addend)
 {
 	struct code_map *map = &j->c->sys->ram->code;
-	uint64_t index = index_of(gva, true), frame = w->gpa.v >> PAGE_SHIFT;
+	uint64_t index = table_index(t, gva, true), frame = w->gpa.v >> PAGE_SHIFT;
 	uint64_t *entry = (uint64_t *)t->base + index;
 
 	set_entry(j, t, index, addend, w->global);
@@ -74,12 +68,12 @@ static bool set_write_entry(struct jit *j, struct jit_table *t, uint64_t gva,
 
 static void drop_writes(struct jit_table *t, const struct jit_log *log, uint64_t hva)
 {
-	uint64_t *entries = (uint64_t *)t->base;
+	uint64_t *entries = (uint64_t *)t->base, mask = (PAGE_SIZE << t->bits) - 1;
 
 	for (uint32_t k = 0; k < log->count; k++) {
 		uint64_t index = log->index[k];
 
-		if (index >> JIT_WRITE_BIT && entries[index] + gva_of(index).v == hva)
+		if (index >> t->bits && !((entries[index] + (index << PAGE_SHIFT) + t->origin - hva) & mask))
 			entries[index] = 0;
 	}
 }
@@ -149,8 +143,10 @@ uint64_t table_fill(struct jit *j, uint64_t sum, bool write)
 	if (!page || lapic_owns(c, w.gpa))
 		return 0;
 	mmu_note_large_page(c, GVA(gva), w.page_bytes);
-	addend = (uint64_t)page - (sum & ~PAGE_MASK);
-	set_entry(j, t, index_of(sum, false), addend, w.global);
+	addend = (uint64_t)page - (sum & ~PAGE_MASK) - t->origin;
+	if (t->extent && sum + addend >= t->extent) /* not RAM, but as good as it */
+		return 0;
+	set_entry(j, t, table_index(t, sum, false), addend, w.global);
 	if (mmu_writes_directly(c, &w, set, page, write) && set_write_entry(j, t, sum, &w, addend))
 		return addend;
 	return write ? 0 : addend;
@@ -360,7 +356,7 @@ void tables_adopt_mode(struct jit *j)
 void tables_enter(struct jit *j)
 {
 	tables_adopt_mode(j);
-	gs_set(table_of(j, (unsigned)(j->c->tlb - j->c->tlb_set))->base);
+	gs_set(j, table_of(j, (unsigned)(j->c->tlb - j->c->tlb_set))->base);
 }
 
 /* The log keeps the index; clearing an entry twice does no harm. */
@@ -369,8 +365,8 @@ static void clear_entries(struct jit_table *t, uint64_t sum, uint64_t pages)
 	uint64_t *entries = (uint64_t *)t->base;
 
 	for (uint64_t k = 0; k < pages; k++) {
-		entries[index_of(sum, false) + k] = 0;
-		entries[index_of(sum, true) + k] = 0;
+		entries[table_index(t, sum + (k << PAGE_SHIFT), false)] = 0;
+		entries[table_index(t, sum + (k << PAGE_SHIFT), true)] = 0;
 	}
 }
 
@@ -469,15 +465,20 @@ void tables_on_flush(struct x86_cpu *c, const struct tlb_flush *f)
 
 /* ---- Life ---- */
 
-static int map_table(struct jit_table *t, int state_fd, struct lm_err *err)
+static int map_table(const struct jit *j, struct jit_table *t, int state_fd, struct lm_err *err)
 {
-	uint8_t *p = mmap(NULL, JIT_TABLE_BYTES + JIT_BELOW, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t bytes = JIT_TABLE_BYTES(j->table_bits) + JIT_BELOW;
+	uint8_t *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			  -1, 0);
 
 	if (p == MAP_FAILED)
-		return lm_err_errno(err, -errno, "cannot reserve a translation table of 1 TiB");
+		return lm_err_errno(err, -errno, "cannot reserve a translation table of %llu MiB",
+				    (unsigned long long)(bytes / MIB));
 	t->base = p + JIT_BELOW;
-	madvise(p, JIT_TABLE_BYTES + JIT_BELOW, MADV_NOHUGEPAGE);
+	t->bits = j->table_bits;
+	t->origin = j->origin;
+	t->extent = j->extent;
+	madvise(p, bytes, MADV_NOHUGEPAGE);
 	if (mmap(t->base - 4096, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, state_fd,
 		 0) == MAP_FAILED)
 		return lm_err_errno(err, -errno, "cannot map the state of translated code");
@@ -486,9 +487,13 @@ static int map_table(struct jit_table *t, int state_fd, struct lm_err *err)
 	return 0;
 }
 
+#define SMALL_SPACES 3u
+
 /* All vCPUs together may reserve two thirds of 128 TiB. */
 static unsigned affordable_spaces(const struct jit *j)
 {
+	if (j->extent)
+		return SMALL_SPACES;
 	unsigned tables = 80 / LM_MAX(j->c->sys->cpu_count, 1u);
 	unsigned spaces = tables > 3 ? (tables - 1) / 2 : 1;
 
@@ -510,10 +515,10 @@ static int map_write_entries(struct jit *j, struct lm_err *err)
 static int map_space(struct jit *j, int state_fd, struct lm_err *err)
 {
 	struct jit_space *space = &j->space[j->spaces];
-	int rc = map_table(&space->user, state_fd, err);
+	int rc = map_table(j, &space->user, state_fd, err);
 
 	if (!rc)
-		rc = map_table(&space->ac, state_fd, err);
+		rc = map_table(j, &space->ac, state_fd, err);
 	if (!rc)
 		j->spaces++;
 	return rc;
@@ -524,7 +529,7 @@ static int map_tables(struct jit *j, int state_fd, struct lm_err *err)
 	int rc = map_write_entries(j, err);
 
 	if (!rc)
-		rc = map_table(&j->supervisor, state_fd, err);
+		rc = map_table(j, &j->supervisor, state_fd, err);
 
 	if (!rc)
 		rc = map_space(j, state_fd, err);
@@ -534,17 +539,35 @@ static int map_tables(struct jit *j, int state_fd, struct lm_err *err)
 	return rc;
 }
 
+/* More entries than RAM has pages. */
+static void choose_size(struct jit *j)
+{
+	const struct ram *ram = j->c->sys->ram;
+
+	j->table_bits = JIT_LARGE_BITS;
+	if (j->host->space)
+		return;
+	j->origin = (uint64_t)ram->base - 1;
+	j->extent = ram->size + 1;
+	for (j->table_bits = 0; PAGE_SIZE << j->table_bits <= ram->size; j->table_bits++)
+		;
+}
+
 int tables_init(struct jit *j, struct lm_err *err)
 {
 	int fd = memfd_create("lamina-jit-state", MFD_CLOEXEC), rc;
 
 	if (fd < 0 || ftruncate(fd, 4096) < 0)
 		return lm_err_errno(err, -errno, "cannot create the state of translated code");
+	choose_size(j);
 	rc = map_tables(j, fd, err);
 	close(fd);
 	if (rc < 0)
 		return rc;
 	j->js = (struct jit_state *)(j->supervisor.base - 4096);
+	j->js->index_mask = (LM_BIT(j->table_bits) - 1) << PAGE_SHIFT;
+	j->js->origin = j->origin;
+	j->js->extent = j->extent;
 	j->now = &j->space[0];
 	return 0;
 }
@@ -552,7 +575,7 @@ int tables_init(struct jit *j, struct lm_err *err)
 static void unmap_table(struct jit_table *t)
 {
 	if (t->base)
-		munmap(t->base - JIT_BELOW, JIT_TABLE_BYTES + JIT_BELOW);
+		munmap(t->base - JIT_BELOW, JIT_TABLE_BYTES(t->bits) + JIT_BELOW);
 }
 
 void tables_fini(struct jit *j)

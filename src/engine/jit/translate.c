@@ -198,7 +198,7 @@ struct jit_block *translate(struct jit *j, const struct jit_source *from)
 
 	if (!t->count || (t->count == 1 && t->item[0].class == JIT_INTERP))
 		return NULL;
-	if (!(from->mode & JIT_MODE_UNGROUPED))
+	if (!(from->mode & JIT_MODE_UNGROUPED) && !j->extent)
 		find_groups(t);
 	b = t->block = new_block(t, from);
 	if (!b) {

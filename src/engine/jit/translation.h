@@ -59,6 +59,7 @@ struct flags {
 /* A slow path to be emitted behind the block. */
 struct slow {
 	uint8_t *cross, *miss;       /* rel32s that jump here; NULL: unused */
+	uint8_t *other;              /* the same where a small table has another page's entry */
 	const uint8_t *again, *back; /* behind the check for crossing; behind both */
 	struct place first;          /* of the lowest byte, for `plain` */
 	uint32_t access;             /* JIT_ACCESS_ bits */
@@ -123,6 +124,8 @@ void analyse_block(struct translation *t, const uint8_t *p, unsigned room, uint6
 /* The explicit memory operand that is accessed, or NULL. */
 const ZydisDecodedOperand *memory_operand(const struct item *it);
 bool is_legacy_prefix(uint8_t b);
+/* A copy of the bytes, to be changed, that the instruction has from now on. */
+uint8_t *item_recode(struct item *it);
 bool is_lea_rip(const struct item *it);
 bool ends_block(const struct item *it);
 
@@ -243,7 +246,7 @@ static inline void emit_lea_word(struct translation *t, unsigned reg, struct pla
  */
 void emit_lookup(struct jit *j, struct emit *e, uint32_t info);
 /* The same for its second way, in the stub behind the first: falls through when it is not there. */
-void emit_second_lookup(struct emit *e);
+void emit_second_lookup(const struct jit *j, struct emit *e);
 /* To the dispatcher. */
 void emit_leave_to(struct translation *t, uint64_t rip, uint64_t exit);
 void emit_direct(struct translation *t, uint64_t rip, uint32_t info);
