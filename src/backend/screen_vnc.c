@@ -23,6 +23,8 @@
 struct screen_vnc {
 	const struct display *display;
 	struct keyboard *keyboard;
+	struct screen_pointer pointer;
+	int pointer_x, pointer_y; /* where a viewer had it last */
 	struct event_loop *loop;
 	rfbScreenInfoPtr rfb;
 	uint32_t *shown, *now; /* width * height pixels: what viewers have, and what is */
@@ -140,6 +142,20 @@ static void on_key(rfbBool down, rfbKeySym keysym, rfbClientPtr client)
 	loop_lock(s->loop);
 	keyboard_event(s->keyboard, key, down);
 	loop_unlock(s->loop);
+}
+
+/* RFC 6143 §7.5.5: buttons left, middle, right, then the wheel up and down, as presses. */
+static void on_pointer(int mask, int x, int y, rfbClientPtr client)
+{
+	struct screen_vnc *s = client->screen->screenData;
+	uint8_t buttons = (uint8_t)((mask & 1) | (mask & 4) >> 1 | (mask & 2) << 1);
+	int wheel = (mask & 16 ? 1 : 0) - (mask & 8 ? 1 : 0);
+
+	loop_lock(s->loop);
+	s->pointer.move(s->pointer.opaque, x - s->pointer_x, y - s->pointer_y, wheel, buttons);
+	loop_unlock(s->loop);
+	s->pointer_x = x;
+	s->pointer_y = y;
 }
 
 /* ---- The picture ---- */
@@ -266,6 +282,7 @@ static int create_rfb(struct screen_vnc *s, const char *name, struct lm_err *err
 	s->rfb->desktopName = name;
 	s->rfb->screenData = s;
 	s->rfb->kbdAddEvent = on_key;
+	s->rfb->ptrAddEvent = on_pointer;
 	s->rfb->alwaysShared = TRUE;
 	s->rfb->port = s->rfb->ipv6port = 0;
 	s->rfb->autoPort = FALSE;
@@ -276,7 +293,7 @@ static int create_rfb(struct screen_vnc *s, const char *name, struct lm_err *err
 
 int screen_vnc_open(struct screen_vnc **out, const char *address, const char *name,
 		    const struct display *display, struct keyboard *keyboard,
-		    struct event_loop *loop, struct lm_err *err)
+		    struct screen_pointer pointer, struct event_loop *loop, struct lm_err *err)
 {
 	struct screen_vnc *s = calloc(1, sizeof(*s));
 	int rc;
@@ -287,6 +304,7 @@ int screen_vnc_open(struct screen_vnc **out, const char *address, const char *na
 	s->listener = -1;
 	s->display = display;
 	s->keyboard = keyboard;
+	s->pointer = pointer;
 	s->loop = loop;
 	rc = listen_on(s, address, err);
 	if (!rc)

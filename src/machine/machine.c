@@ -249,9 +249,18 @@ static int open_firmware_log(struct machine *m, struct pc_config *board, struct 
 	return rc;
 }
 
+/* A mouse counts upwards. */
+static void move_mouse(void *opaque, int dx, int dy, int wheel, uint8_t buttons)
+{
+	struct machine *m = opaque;
+
+	i8042_move_mouse(&m->pc.kbc, dx, -dy, wheel, buttons);
+}
+
 static int open_screens(struct machine *m, struct lm_err *err)
 {
 	const struct display *display = machine_display(m);
+	struct screen_pointer pointer = { move_mouse, m };
 	int rc = 0;
 
 	if (!display)
@@ -261,7 +270,7 @@ static int open_screens(struct machine *m, struct lm_err *err)
 				      err);
 	if (!rc && m->config.display_vnc)
 		rc = screen_vnc_open(&m->screen_vnc, m->config.display_vnc, "lamina", display,
-				     &m->keyboard, &m->loop, err);
+				     &m->keyboard, pointer, &m->loop, err);
 	return rc;
 }
 

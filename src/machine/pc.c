@@ -191,6 +191,8 @@ static int add_legacy(struct pc *pc, const struct pc_config *config, struct lm_e
 		rc = add_uarts(pc, config->serial, err);
 	if (!rc)
 		rc = i8042_init(&pc->kbc, &pc->port, isa_line(pc, PC_IRQ_KBD), reset, err);
+	if (!rc && config->firmware.code)
+		i8042_connect_mouse(&pc->kbc, isa_line(pc, PC_IRQ_MOUSE));
 	if (!rc)
 		rc = acpi_pm_init(&pc->pm, pc->loop, &pc->port, isa_line(pc, PC_IRQ_SCI), pm, err);
 	if (!rc)
@@ -345,6 +347,7 @@ static struct acpi_config acpi_config(const struct pc *pc)
 		.ecam_base = PC_ECAM_BASE,
 		.uarts = PC_UARTS,
 		.keyboard = true,
+		.mouse = pc->kbc.has_mouse,
 		.pvpanic = true,
 		.fw_cfg = true,
 	};

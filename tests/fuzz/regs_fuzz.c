@@ -124,6 +124,7 @@ static void create(struct board *b)
 			&b->chr[1], NULL);
 	rc |= i8042_init(&b->kbc, &b->port, isa(b, PC_IRQ_KBD),
 			 (struct i8042_reset_line){ignore, NULL}, NULL);
+	i8042_connect_mouse(&b->kbc, isa(b, PC_IRQ_MOUSE));
 	rc |= fw_cfg_init(&b->fw_cfg, &b->port, &b->ram, NULL);
 	rc |= fw_cfg_add_file(&b->fw_cfg, "blob", blob, sizeof(blob), false, NULL);
 	rc |= pvpanic_init(&b->pvpanic, &b->port, ignore_panic, NULL, NULL);
@@ -240,6 +241,9 @@ static void console(struct board *b, struct fuzz_input *in)
 		break;
 	default:
 		i8042_inject(&b->kbc, bytes, fuzz_take(in, 1) % sizeof(bytes));
+		i8042_move_mouse(&b->kbc, (int)fuzz_take(in, 4), (int)fuzz_take(in, 4),
+				 (int)fuzz_take(in, 1) - 128, (uint8_t)fuzz_take(in, 1));
+		LM_BUG_ON(b->kbc.mouse.count > PS2_MOUSE_QUEUE);
 		break;
 	}
 }

@@ -194,8 +194,115 @@ static void test_a20_and_reset(void)
 	CHECK(!irq);
 }
 
+static unsigned mouse_edges;
+static bool mouse_irq;
+
+static void note_mouse(void *opaque, unsigned number, bool up)
+{
+	mouse_edges += up && !mouse_irq;
+	mouse_irq = up;
+}
+
+/* Sends it to the mouse, whose acknowledgement follows. */
+static void mouse(uint8_t v)
+{
+	command(0xd4);
+	data(v);
+	CHECK_EQ(status() & 0x21, 0x21);
+	CHECK_EQ(next(), 0xfa);
+}
+
+static void start_mouse(void)
+{
+	start();
+	mouse_edges = 0;
+	i8042_connect_mouse(&kbc, (struct irq_line){note_mouse, NULL, 12});
+	command(0xa8);
+	command(0x60);
+	data(0x47);
+}
+
+static void test_mouse(void)
+{
+	start_mouse();
+	command(0xa9);
+	CHECK_EQ(next(), 0);
+	command(0xd3);
+	data(0x5a);
+	CHECK_EQ(status() & 0x21, 0x21);
+	CHECK_EQ(next(), 0x5a);
+	mouse(0xff);
+	CHECK_EQ(next(), 0xaa);
+	CHECK_EQ(next(), 0);
+	i8042_move_mouse(&kbc, 1, 1, 0, 0); /* not asked for yet */
+	CHECK_EQ(next(), 0x1ff);
+	mouse(0xf4);
+	mouse_edges = edges = 0;
+	i8042_move_mouse(&kbc, 5, -3, 0, PS2_LEFT);
+	CHECK_EQ(mouse_edges, 1);
+	CHECK_EQ(edges, 0);
+	CHECK_EQ(next(), 0x29);
+	CHECK_EQ(next(), 5);
+	CHECK_EQ(next(), 0xfd);
+	CHECK_EQ(next(), 0x1ff);
+	mouse(0xe9);
+	CHECK_EQ(next(), 0x21);
+	CHECK_EQ(next(), 2);
+	CHECK_EQ(next(), 100);
+}
+
+static void set_rate(uint8_t rate)
+{
+	mouse(0xf3);
+	mouse(rate);
+}
+
+static void test_mouse_wheel(void)
+{
+	start_mouse();
+	mouse(0xf2);
+	CHECK_EQ(next(), 0);
+	set_rate(200);
+	set_rate(200);
+	set_rate(100);
+	set_rate(80);
+	mouse(0xf2);
+	CHECK_EQ(next(), 3);
+	mouse(0xf4);
+	i8042_move_mouse(&kbc, 0, 0, -1, 0);
+	CHECK_EQ(next(), 0x08);
+	CHECK_EQ(next(), 0);
+	CHECK_EQ(next(), 0);
+	CHECK_EQ(next(), 0xff);
+}
+
+/* Nobody reads: packets stay whole, motion adds up to a bound. */
+static void test_mouse_is_bounded(void)
+{
+	unsigned n = 0;
+
+	start_mouse();
+	mouse(0xf4);
+	for (unsigned k = 0; k < 100000; k++)
+		i8042_move_mouse(&kbc, INT32_MAX, INT32_MIN, 1, k & 7);
+	while (status() & 1) {
+		CHECK_EQ(next() & 0x08, 0x08);
+		next();
+		next();
+		if (++n > 1000)
+			break;
+	}
+	CHECK(n > 10 && n < 100);
+	i8042_reset(&kbc);
+	CHECK_EQ(next(), 0x1ff);
+	CHECK(!mouse_irq);
+}
+
 int main(void)
 {
+	test_mouse();
+	test_mouse_wheel();
+	test_mouse_is_bounded();
 	test_controller();
 	test_keyboard();
 	test_keys();

@@ -171,6 +171,18 @@ static void write_keyboard(struct aml *a)
 	aml_end(a);
 }
 
+static void write_mouse(struct aml *a)
+{
+	aml_device(a, "MOU");
+	aml_name_eisa_id(a, "_HID", "PNP0F13");
+	aml_name_int(a, "_STA", ALL_PRESENT);
+	aml_name(a, "_CRS");
+	aml_resources(a);
+	aml_res_irq(a, PC_IRQ_MOUSE);
+	aml_resources_end(a);
+	aml_end(a);
+}
+
 static void write_uart(struct aml *a, unsigned n)
 {
 	static const struct {
@@ -276,6 +288,8 @@ void dsdt_write(struct aml *a, const struct acpi_config *c)
 	write_rtc(a);
 	if (c->keyboard)
 		write_keyboard(a);
+	if (c->mouse)
+		write_mouse(a);
 	for (unsigned n = 0; n < c->uarts; n++)
 		write_uart(a, n);
 	if (c->pvpanic)

@@ -24,7 +24,7 @@ struct acpi_config {
 	uint64_t pci64_start, pci64_end;
 	uint64_t ecam_base; /* PC_ECAM_SIZE bytes */
 	unsigned uarts;	    /* COM1 to COM<uarts>, at most 4 */
-	bool keyboard, pvpanic, fw_cfg;
+	bool keyboard, mouse, pvpanic, fw_cfg;
 	uint64_t vmgenid; /* guest-physical address of the generation ID, 0 for none */
 };
 

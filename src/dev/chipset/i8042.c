@@ -10,9 +10,11 @@
 #define STATUS_SYSTEM	0x04
 #define STATUS_COMMAND	0x08
 #define STATUS_UNLOCKED 0x10
+#define STATUS_AUX	0x20
 
 /* Command byte (RAM byte 0). */
 #define MODE_IRQ       0x01
+#define MODE_AUX_IRQ   0x02
 #define MODE_SYSTEM    0x04
 #define MODE_KBD_OFF   0x10
 #define MODE_AUX_OFF   0x20
@@ -43,6 +45,7 @@
 #define CMD_PULSE	   0xf0 /* to 0xff: bits 0-3 that are 0 are pulsed low */
 #define SELF_TEST_OK	   0x55
 #define KBD_TEST_OK	   0x00
+#define AUX_TEST_OK	   0x00
 #define AUX_TEST_CLOCK_LOW 0x01 /* nothing is connected */
 #define INPUT_PORT_DEFAULT 0x80 /* keyboard not locked */
 
@@ -91,19 +94,36 @@ static uint8_t translate(uint8_t c)
 
 static void update_irq(struct i8042 *k)
 {
-	irq_set(&k->irq, k->out_full && k->ram[0] & MODE_IRQ);
+	irq_set(&k->irq, k->out_full && !k->out_aux && k->ram[0] & MODE_IRQ);
+	irq_set(&k->mouse_irq, k->out_full && k->out_aux && k->ram[0] & MODE_AUX_IRQ);
 }
 
 /* A byte of the controller's own: it replaces what the guest did not read. */
-static void put_out(struct i8042 *k, uint8_t c)
+static void put_out_of(struct i8042 *k, uint8_t c, bool aux)
 {
 	irq_set(&k->irq, false); /* so that every byte is an edge */
+	irq_set(&k->mouse_irq, false);
 	k->out = c;
 	k->out_full = true;
+	k->out_aux = aux;
 	update_irq(k);
 }
 
-/* Moves the keyboard's next byte to the empty output buffer. */
+static void put_out(struct i8042 *k, uint8_t c)
+{
+	put_out_of(k, c, false);
+}
+
+static void next_mouse_byte(struct i8042 *k)
+{
+	uint8_t c;
+
+	if (k->has_mouse && !k->out_full && !(k->ram[0] & MODE_AUX_OFF) &&
+	    ps2_mouse_take(&k->mouse, &c))
+		put_out_of(k, c, true);
+}
+
+/* Moves the next byte of the keyboard, else of the mouse, to the empty output buffer. */
 static void next_byte(struct i8042 *k)
 {
 	while (k->count && !k->out_full && !(k->ram[0] & MODE_KBD_OFF)) {
@@ -120,6 +140,7 @@ static void next_byte(struct i8042 *k)
 			k->break_prefix = false;
 		}
 	}
+	next_mouse_byte(k);
 }
 
 static void kbd_send(struct i8042 *k, uint8_t c)
@@ -246,10 +267,15 @@ static void command_data(struct i8042 *k, uint8_t command, uint8_t v)
 		write_output_port(k, v);
 		break;
 	case CMD_WRITE_KBD_OUT:
-	case CMD_WRITE_AUX_OUT: /* comes back as a keyboard byte, so drivers see no AUX port */
 		put_out(k, v);
 		break;
-	default: /* CMD_WRITE_AUX: nobody is there */
+	case CMD_WRITE_AUX_OUT: /* without a mouse a keyboard byte, so that drivers see no AUX port */
+		put_out_of(k, v, k->has_mouse);
+		break;
+	default: /* CMD_WRITE_AUX */
+		if (k->has_mouse)
+			ps2_mouse_write(&k->mouse, v);
+		next_byte(k);
 		break;
 	}
 }
@@ -304,7 +330,7 @@ static void write_command(void *opaque, uint64_t offset, uint64_t value, unsigne
 		set_mode(k, MODE_AUX_OFF, 0);
 		break;
 	case CMD_AUX_TEST:
-		put_out(k, AUX_TEST_CLOCK_LOW);
+		put_out(k, k->has_mouse ? AUX_TEST_OK : AUX_TEST_CLOCK_LOW);
 		break;
 	case CMD_SELF_TEST:
 		self_test(k);
@@ -357,7 +383,7 @@ static uint64_t read_status(void *opaque, uint64_t offset, unsigned size)
 	uint8_t v = STATUS_UNLOCKED | (k->ram[0] & MODE_SYSTEM ? STATUS_SYSTEM : 0);
 
 	if (k->out_full)
-		v |= STATUS_OUT_FULL;
+		v |= STATUS_OUT_FULL | (k->out_aux ? STATUS_AUX : 0);
 	if (k->after_command)
 		v |= STATUS_COMMAND;
 	return v;
@@ -396,8 +422,24 @@ void i8042_reset(struct i8042 *k)
 	k->out = 0;
 	k->out_full = k->after_command = k->break_prefix = false;
 	k->head = k->count = k->leds = 0;
+	k->out_aux = false;
 	kbd_defaults(k, true);
+	ps2_mouse_reset(&k->mouse);
 	update_irq(k);
+}
+
+void i8042_connect_mouse(struct i8042 *k, struct irq_line irq)
+{
+	k->has_mouse = true;
+	k->mouse_irq = irq;
+}
+
+void i8042_move_mouse(struct i8042 *k, int dx, int dy, int dz, uint8_t buttons)
+{
+	if (!k->has_mouse)
+		return;
+	ps2_mouse_move(&k->mouse, dx, dy, dz, buttons);
+	next_byte(k);
 }
 
 int i8042_init(struct i8042 *k, struct bus *port, struct irq_line irq,
@@ -435,6 +477,10 @@ static const struct field i8042_fields[] = {
 	FIELD(struct i8042, leds, NULL),
 	FIELD(struct i8042, scanning, NULL),
 	FIELD(struct i8042, break_prefix, NULL),
+	FIELD_STRUCT(struct i8042, mouse, ps2_mouse_fields, .since = 2),
+	FIELD(struct i8042, out_aux, NULL, .since = 2),
+	FIELD_NOT_SAVED(struct i8042, has_mouse, "configuration"),
+	FIELD_NOT_SAVED(struct i8042, mouse_irq, "wiring"),
 	FIELD_NOT_SAVED(struct i8042, irq, "wiring"),
 	FIELD_NOT_SAVED(struct i8042, reset, "wiring"),
 	FIELD_NOT_SAVED(struct i8042, data, "wiring"),
@@ -445,6 +491,6 @@ static const struct field i8042_fields[] = {
 
 const struct fields_section i8042_section = {
 	.name = "i8042",
-	.version = 1,
+	.version = 2,
 	.table = i8042_fields,
 };

@@ -1,6 +1,6 @@
 /*
- * Keyboard controller (Intel 8042 as in the IBM PS/2) with a keyboard and without an auxiliary
- * port, and system control port A (0x92).
+ * Keyboard controller (Intel 8042 as in the IBM PS/2) with a keyboard, a mouse on the auxiliary port
+ * where the board has one, and system control port A (0x92).
  *
  * The keyboard answers its commands and sends what i8042_inject gives it, in scan code set 2, which
  * the controller translates to set 1 while the guest wants it. A20 is a bit that can be read back:
@@ -18,6 +18,7 @@
 
 #include "base/fields.h"
 #include "dev/bus.h"
+#include "dev/chipset/ps2_mouse.h"
 #include "dev/irq.h"
 
 #define I8042_QUEUE 32 /* bytes that the keyboard keeps */
@@ -43,6 +44,10 @@ struct i8042 {
 	uint8_t scan_set, leds;
 	bool scanning;
 	bool break_prefix; /* translation swallowed a 0xf0 */
+	struct ps2_mouse mouse;
+	bool out_aux;	  /* the output buffer's byte is the mouse's */
+	bool has_mouse;
+	struct irq_line mouse_irq;
 	struct irq_line irq;
 	struct i8042_reset_line reset;
 	struct bus_region data, command, port92;
@@ -51,6 +56,11 @@ struct i8042 {
 int i8042_init(struct i8042 *kbc, struct bus *port, struct irq_line irq,
 	       struct i8042_reset_line reset, struct lm_err *err);
 void i8042_reset(struct i8042 *kbc);
+
+/* Before the guest runs: the board has a mouse. */
+void i8042_connect_mouse(struct i8042 *kbc, struct irq_line irq);
+/* As ps2_mouse_move. */
+void i8042_move_mouse(struct i8042 *kbc, int dx, int dy, int dz, uint8_t buttons);
 
 /*
  * A key's bytes in scan code set 2 (make or break sequence). All or nothing: false where the guest

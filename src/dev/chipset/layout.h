@@ -59,6 +59,7 @@
 #define PC_IRQ_COM1 4 /* and COM3 */
 #define PC_IRQ_RTC  8
 #define PC_IRQ_SCI  9
+#define PC_IRQ_MOUSE 12
 #define PC_GSI_PIT  2
 #define PC_GSI_PCI  16 /* INTA# to INTD# of bus 0: GSIs 16 to 19 */
 
