@@ -399,7 +399,7 @@ static int parse_dry_run(void *target, const char *value, struct lm_err *err)
 
 static int parse_tty(void *target, const char *value, struct lm_err *err)
 {
-	((struct run_args *)target)->config.command_tty = true;
+	((struct run_args *)target)->config.command_io = COMMAND_TTY;
 	return 0;
 }
 
@@ -492,8 +492,8 @@ static const struct option run_options[] = {
     {"deterministic", NULL, "virtual clock, one vCPU: two runs execute the same", NULL,
      parse_deterministic},
     {"lockstep", "interp|jit|kvm",
-     "compare --engine with this one as both run; stops at the "
-     "first difference",
+     "compare --engine with this one as both run; stops at the first difference; what a command prints "
+     "is dropped",
      NULL, parse_lockstep},
     {"dump-block", "ADDR",
      "list translated blocks with the instruction at this guest address: what was decided, host code",
@@ -609,13 +609,14 @@ static int check_combination(const struct run_args *args, const struct operands 
 		return lm_err_set(err, -EINVAL, "--firmware-log needs --firmware or an image");
 	if (args->env_count && !rest->after_dashes)
 		return lm_err_set(err, -EINVAL, "--env needs a command behind --");
-	if (config->command_tty && !rest->after_dashes)
+	if (config->command_io == COMMAND_TTY && !rest->after_dashes)
 		return lm_err_set(err, -EINVAL, "--tty needs a command behind --");
-	if (config->command_tty && !isatty(STDIN_FILENO))
+	if (args->lockstep && config->command_io == COMMAND_TTY)
+		return lm_err_set(err, -EINVAL, "--lockstep gives its command no terminal: leave out --tty");
+	if (config->command_io == COMMAND_TTY && !isatty(STDIN_FILENO))
 		return lm_err_set(err, -ENOTTY, "--tty: standard input is no terminal");
-	if (args->lockstep && (config->cpus > 1 || config->timeout_s || rest->count))
-		return lm_err_set(err, -EINVAL,
-				  "--lockstep needs --cpus 1, and has neither --timeout nor a command");
+	if (args->lockstep && (config->cpus > 1 || config->timeout_s))
+		return lm_err_set(err, -EINVAL, "--lockstep needs --cpus 1, and has no --timeout");
 	if (config->deterministic && config->cpus > 1)
 		return lm_err_set(err, -EINVAL, "--deterministic needs --cpus 1, not %u",
 				  config->cpus);
@@ -641,7 +642,7 @@ static void add_guest_words(const struct run_args *args, char *words, size_t siz
 	*words = 0;
 	if (args->config.command)
 		n += (size_t)snprintf(words, size, " lamina.cmd=1");
-	if (args->config.command && !args->config.command_tty)
+	if (args->config.command && args->config.command_io != COMMAND_TTY)
 		return;
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
 		return;

@@ -18,7 +18,7 @@
 
 struct command {
 	struct chardev ctl;
-	struct chardev *stream[COMMAND_PORTS]; /* stdin, stdout, stderr; NULL with a tty */
+	struct chardev *stream[COMMAND_PORTS]; /* stdin, stdout, stderr; NULL without COMMAND_STDIO */
 	struct virtio_console *console;
 	struct timer flush;                    /* retries while stdout or stderr is slow */
 	char line[LINE_MAX_BYTES + 1];
@@ -59,7 +59,7 @@ static int build_request(struct command *cmd, const struct command_config *confi
 		fprintf(f, "argv=%s%c", config->argv[k], 0);
 	for (unsigned k = 0; config->env && config->env[k]; k++)
 		fprintf(f, "env=%s%c", config->env[k], 0);
-	if (config->tty)
+	if (config->io == COMMAND_TTY)
 		fprintf(f, "tty=1%c", 0);
 	fclose(f);
 	body = len;
@@ -190,7 +190,7 @@ int command_open(struct command **out, const struct command_config *config, stru
 	cmd->opaque = opaque;
 	timer_init(&cmd->flush, loop, finish_when_flushed, cmd);
 	rc = build_request(cmd, config, err);
-	if (!rc && !config->tty)
+	if (!rc && config->io == COMMAND_STDIO)
 		rc = open_streams(cmd, loop, err);
 	return rc;
 }

@@ -13,6 +13,7 @@
 #include "dev/chardev.h"
 #include "dev/virtio/console.h"
 #include "event/loop.h"
+#include "machine/machine.h"
 
 struct command;
 
@@ -22,7 +23,7 @@ enum command_ports { COMMAND_IN, COMMAND_OUT, COMMAND_ERR, COMMAND_CTL, COMMAND_
 struct command_config {
 	char *const *argv;	/* NULL-terminated */
 	const char *const *env; /* "K=V" each, NULL-terminated; NULL: none */
-	bool tty;
+	enum command_io io;
 };
 
 /*

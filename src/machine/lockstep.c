@@ -225,6 +225,7 @@ int machine_lockstep(const struct machine_config *config, const struct engine_op
 	int rc;
 
 	twin.deterministic = true;
+	twin.command_io = COMMAND_MUTE;
 	twin.console = CONSOLE_OUTPUT;
 	rc = machine_create(&l.m[0], &twin, err);
 	twin.engine = other;

@@ -204,13 +204,13 @@ static int add_consoles(struct machine *m, struct pc_config *board, struct lm_er
 	struct command_config command = {
 		.argv = m->config.command,
 		.env = m->config.command_env,
-		.tty = m->config.command_tty,
+		.io = m->config.command_io,
 	};
 	int rc = 0;
 
 	board->port[0].name = "console";
 	board->ports = 1;
-	if (m->config.console != CONSOLE_NONE && (!m->config.command || m->config.command_tty))
+	if (m->config.console != CONSOLE_NONE && (!m->config.command || m->config.command_io == COMMAND_TTY))
 		rc = open_terminal(m, err);
 	if (rc < 0)
 		return rc;

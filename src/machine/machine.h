@@ -40,6 +40,13 @@ enum console_kind {
 	CONSOLE_NONE,
 };
 
+/* Where the input of a command in the guest comes from, and its output goes. */
+enum command_io {
+	COMMAND_STDIO, /* the process' own standard streams */
+	COMMAND_TTY,   /* the guest's console */
+	COMMAND_MUTE,  /* output is dropped, input never comes */
+};
+
 /* What the command line (or a caller of the library) asks for. Strings are borrowed. */
 struct machine_config {
 	const struct engine_ops *engine;
@@ -73,7 +80,7 @@ struct machine_config {
 	/* A command for the default guest (guest/PROTOCOL.md); NULL: an interactive console. */
 	char *const *command;
 	const char *const *command_env; /* "K=V" each, NULL-terminated; NULL: none */
-	bool command_tty;       /* run it on the console as controlling terminal */
+	enum command_io command_io;
 
 	const char *trace;      /* what to trace, see --trace; NULL: nothing */
 	FILE *trace_file;

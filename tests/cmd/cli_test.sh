@@ -262,6 +262,7 @@ refuses 'goes with the default guest' run --rootfs "$dir/share" --kernel "$dir/f
 refuses '\-\-deterministic needs --cpus 1' run --deterministic --cpus 2
 refuses '\-\-lockstep needs --cpus 1' run --kernel "$dir/file" --lockstep jit --cpus 2
 refuses '\-\-lockstep .*--timeout' run --kernel "$dir/file" --lockstep jit --timeout 2
+refuses '\-\-lockstep gives its command no terminal' run --lockstep jit --tty -- true
 set --
 while [ $# -lt 34 ]; do
 	set -- "$@" --disk "$dir/disk,ro"
