@@ -110,7 +110,7 @@ static void emit_link(struct translation *t, uint32_t info)
 	struct jit_exit *x = &t->block->exit[t->exits++];
 	struct link *l = &t->link[t->links++];
 
-	*x = (struct jit_exit){ .from = t->block, .is_link = true, .link = t->j->cache.links++, .info = info };
+	*x = (struct jit_exit){ .from = jit_ref_to(t->j, t->block), .is_link = true, .link = t->j->cache.links++, .info = info };
 	emit_gs(e, 0x39, H10, (int32_t)(8 * x->link) - (int32_t)JIT_BELOW); /* cmp gs:[...], r10 */
 	l->exit = x;
 	l->other = emit_jcc_rel32(e, 5);
@@ -132,17 +132,22 @@ static void emit_link_misses(struct translation *t)
 	}
 }
 
-/* Chained as long as the target's page is what it was. */
-static void emit_to_other_page(struct translation *t, uint64_t rip, uint32_t info, unsigned insns)
+/* With h10 = gva of what has the offset `rip`: chained as long as that page is what it was. */
+static void emit_leave_page(struct translation *t, uint64_t rip, uint32_t info)
 {
-	if (insns < t->count)
-		emit_store_gs_imm(&t->e, JS(left_after), insns);
-	flags_park(t, H11);
-	emit_code_address(t, H10, rip);
 	if (rip & PAGE_MASK && t->j->cache.links < JIT_LINKS)
 		emit_link(t, info);
 	else
 		emit_lookup(t->j, &t->e, info);
+}
+
+static void emit_to_other_page(struct translation *t, uint64_t rip, uint32_t info, unsigned insns)
+{
+	if (t->j->counted && insns < t->count)
+		emit_store_gs_imm(&t->e, JS(left_after), insns);
+	flags_park(t, H11);
+	emit_code_address(t, H10, rip);
+	emit_leave_page(t, rip, info);
 }
 
 void emit_direct(struct translation *t, uint64_t rip, uint32_t info)
@@ -175,7 +180,7 @@ static void emit_side_exit(struct translation *t, const struct side *s)
 	x = &t->block->exit[t->exits++];
 	set_places(t, x, s->jump);
 	x->insns = (uint8_t)s->insns;
-	x->from = t->block;
+	x->from = jit_ref_to(t->j, t->block);
 	x->offset = (uint16_t)s->rip;
 	x->flags_here = s->flags.here;
 	x->flags_parked = s->flags.parked;
@@ -252,28 +257,52 @@ void emit_jump(struct translation *t, const struct item *it)
 	emit_indirect(t, JIT_JUMP_INFO(it->rip, 0));
 }
 
+static uint32_t call_info(const struct translation *t, const struct item *it)
+{
+	return JIT_JUMP_INFO(it->rip, -(int32_t)t->word);
+}
+
+static void emit_indirect_call(struct translation *t, const struct item *it)
+{
+	flags_park(t, scratch_spare(t, at_base(NO_REG, 0)));
+	emit_indirect_target(t, it);
+	emit_store_gs(&t->e, H10, JS(call_target));
+	emit_push_address(t, it, it->rip + it->i.length);
+	emit_late_rsp(t);
+	emit_load_gs(&t->e, H10, JS(call_target));
+	emit_indirect(t, call_info(t, it));
+}
+
+/* The address of what is called is that of the next instruction, which is at hand, and a constant. */
+static void emit_call_other_page(struct translation *t, const struct item *it)
+{
+	uint64_t target = relative_target(it), behind = it->rip + it->i.length;
+	unsigned pushed;
+
+	flags_park(t, scratch_spare(t, at_base(NO_REG, 0)));
+	pushed = emit_push_address(t, it, behind);
+	emit_late_rsp(t);
+	emit_lea_word(t, H10, at_base(pushed, (int32_t)(target - behind)));
+	emit_leave_page(t, target, call_info(t, it));
+}
+
 void emit_call(struct translation *t, const struct item *it)
 {
-	struct emit *e = &t->e;
-	bool direct = it->i.op[0].kind == OPK_REL;
-	uint32_t info = JIT_JUMP_INFO(it->rip, -(int32_t)t->word);
+	uint64_t target = relative_target(it);
 
-	if (!direct || (is_last(t) && relative_target(it) >> PAGE_SHIFT))
-		flags_park(t, scratch_spare(t, at_base(NO_REG, 0)));
-	if (!direct) {
-		emit_indirect_target(t, it);
-		emit_store_gs(e, H10, JS(call_target));
-	}
-	emit_push_address(t, it, it->rip + it->i.length);
-	if (!direct || is_last(t))
-		emit_late_rsp(t);
-	if (direct) {
-		if (is_last(t))
-			emit_direct(t, relative_target(it), info);
+	if (it->i.op[0].kind != OPK_REL) {
+		emit_indirect_call(t, it);
 		return;
 	}
-	emit_load_gs(e, H10, JS(call_target));
-	emit_indirect(t, info);
+	if (is_last(t) && target >> PAGE_SHIFT) {
+		emit_call_other_page(t, it);
+		return;
+	}
+	emit_push_address(t, it, it->rip + it->i.length);
+	if (!is_last(t))
+		return;
+	emit_late_rsp(t);
+	emit_direct(t, target, call_info(t, it));
 }
 
 void emit_ret(struct translation *t, const struct item *it)

@@ -11,6 +11,7 @@
 #define CACHE_BYTES (UINT64_C(128) * MIB)
 #define ARENA_BYTES (UINT64_C(128) * MIB)
 #define SMALL_BYTES (UINT64_C(32) * MIB) /* of either, where address space is scarce */
+#define ARENA_START UINT64_C(64) /* nothing is at 0 */
 #define ARENA_SLACK (UINT64_C(64) * KIB) /* more than any block takes */
 
 /* The one place that knows about W^X: a memfd mapped once to write and once to execute. */
@@ -33,9 +34,14 @@ static int map_code(struct jit_cache *cache, size_t size, struct lm_err *err)
 /* Blocks are forgotten all together, so their memory is a stretch that grows. */
 static int map_arena(struct jit_cache *cache, size_t size, struct lm_err *err)
 {
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
 	cache->arena_size = size;
-	cache->arena = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/* Code names its exits: addresses below 2 GiB make it shorter, but there is no room for many vCPUs. */
+	cache->arena = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_32BIT, -1, 0);
+	if (cache->arena == MAP_FAILED)
+		cache->arena = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	cache->arena_used = ARENA_START;
 	if (cache->arena != MAP_FAILED)
 		return 0;
 	cache->arena = NULL;
@@ -173,33 +179,41 @@ void cache_chain(struct jit *j, struct jit_exit *x, struct jit_block *to)
 		cache_set_target(j, x, to->code);
 	else
 		cache_set_target(j, x, parked ? to->chained_parked : to->chained);
-	x->to = to;
+	x->to = jit_ref_to(j, to);
 	x->next_in = to->incoming;
-	to->incoming = x;
+	to->incoming = jit_ref_to(j, x);
 }
 
 static void unchain_incoming(struct jit *j, struct jit_block *b)
 {
-	for (struct jit_exit *x = b->incoming; x; x = x->next_in) {
+	struct jit_exit *x;
+
+	for (jit_ref ref = b->incoming; ref; ref = x->next_in) {
+		x = jit_at(j, ref);
 		cache_set_target(j, x, j->cache.exec + x->stub);
-		x->to = NULL;
+		x->to = 0;
 	}
-	b->incoming = NULL;
+	b->incoming = 0;
 }
 
-static void unchain_outgoing(struct jit_block *b)
+/* Out of the list of its target. */
+static void forget_chained(struct jit *j, struct jit_exit *x)
 {
-	for (unsigned k = 0; k < b->exits; k++) {
-		struct jit_exit *x = &b->exit[k], **p;
+	struct jit_block *to = jit_at(j, x->to);
+	jit_ref self = jit_ref_to(j, x), *p = &to->incoming;
 
-		if (!x->to)
-			continue;
-		for (p = &x->to->incoming; *p && *p != x; p = &(*p)->next_in)
-			;
-		if (*p)
-			*p = x->next_in;
-		x->to = NULL;
-	}
+	while (*p && *p != self)
+		p = &((struct jit_exit *)jit_at(j, *p))->next_in;
+	if (*p)
+		*p = x->next_in;
+	x->to = 0;
+}
+
+static void unchain_outgoing(struct jit *j, struct jit_block *b)
+{
+	for (unsigned k = 0; k < b->exits; k++)
+		if (b->exit[k].to)
+			forget_chained(j, &b->exit[k]);
 }
 
 /* ---- Invalidation ---- */
@@ -230,7 +244,7 @@ static void divert(struct jit *j, const struct jit_block *b)
 static void kill_block(struct jit *j, struct jit_block *b)
 {
 	unchain_incoming(j, b);
-	unchain_outgoing(b);
+	unchain_outgoing(j, b);
 	unhash(j, b);
 	divert(j, b);
 	b->dead = true;
@@ -268,7 +282,7 @@ void cache_flush(struct jit *j)
 
 	/* With what a block that did not fit has left behind. */
 	madvise(cache->arena, LM_MIN(cache->arena_used + ARENA_SLACK, cache->arena_size), MADV_DONTNEED);
-	cache->arena_used = 0;
+	cache->arena_used = ARENA_START;
 	cache->blocks = 0;
 	memset(cache->hash, 0, sizeof(cache->hash));
 	memset(cache->page, 0, sizeof(cache->page));

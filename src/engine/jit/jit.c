@@ -438,7 +438,7 @@ static void run_counted(struct jit *j, struct jit_block *b)
 
 static bool chainable(const struct jit *j, const struct jit_exit *x, const struct jit_block *to)
 {
-	const struct jit_block *from = x->from;
+	const struct jit_block *from = jit_at(j, x->from);
 	uint32_t mode = (from->mode & ~JIT_MODE_UNGROUPED) | (x->ungrouped ? JIT_MODE_UNGROUPED : 0);
 
 	return !x->to && (from->gpa & ~PAGE_MASK) + x->offset == to->gpa && mode == to->mode &&
@@ -545,12 +545,20 @@ static enum exit_reason run_until_exit(struct jit *j)
 	}
 }
 
+/* Blocks that were made without a budget are chained, and do not tell where they were left. */
+static void set_counted(struct jit *j, bool counted)
+{
+	if (j->counted != counted)
+		cache_flush(j);
+	j->counted = counted;
+}
+
 static enum exit_reason jit_run(struct x86_cpu *c, uint64_t max_insns)
 {
 	struct jit *j = c->engine;
 	enum exit_reason why;
 
-	j->counted = max_insns != ENGINE_NO_BUDGET;
+	set_counted(j, max_insns != ENGINE_NO_BUDGET);
 	j->stop_at = j->counted ? c->count.instructions + max_insns : UINT64_MAX;
 	prepare_thread(j);
 	__atomic_store_n(&j->in_run, true, __ATOMIC_SEQ_CST);

@@ -52,7 +52,7 @@ struct jit_state {
 	uint8_t xsave[832] __attribute__((aligned(64)));  /* an image in the making */
 };
 
-#define JIT_JUMP_ENTRIES 32768u
+#define JIT_JUMP_ENTRIES 65536u
 /* Twice an address and itself rotated right by this add up to 8 times its entry's number ... */
 #define JIT_JUMP_ROTATE  13
 /* ... and for the second way 4 times the address and this. */
@@ -123,7 +123,7 @@ struct jit_table {
 	uint64_t origin, extent; /* as in struct jit */
 	struct jit_log local, global;
 	uint32_t mode; /* jit_mode that it is for: jumps lead to such blocks, entries are for its width */
-	uint16_t jump_log[JIT_JUMP_ENTRIES]; /* entries in use, those of the second way behind the others ... */
+	uint32_t jump_log[JIT_JUMP_ENTRIES]; /* entries in use, those of the second way behind the others ... */
 	unsigned jump_count;                 /* ... so many; JIT_JUMP_ENTRIES: any may be */
 	/* Which pages have jumps remembered: a bit of their hash each, for either half of addresses. */
 	uint64_t jump_pages[2][JIT_PAGE_BITS / 64];
@@ -153,6 +153,9 @@ struct jit_space {
 
 struct jit_block;
 
+/* Something in the arena: its offset there in units of 8 bytes; 0: nothing. There are many of these. */
+typedef uint32_t jit_ref;
+
 /*
  * A direct jump out of a block that can be chained: always to a target in the same page, to another page
  * by a link.
@@ -160,16 +163,21 @@ struct jit_block;
 struct jit_exit {
 	uint32_t patch;       /* offset in the code cache of the rel32 ... */
 	uint32_t stub;        /* ... and of what it leads to while not chained */
-	const struct jit_block *from;
-	struct jit_block *to; /* when chained */
-	struct jit_exit *next_in; /* other exits chained to `to` */
-	uint64_t link_gpa;    /* of the block that places of its link stand for */
-	uint32_t link, info;  /* number of the link, and JIT_JUMP_INFO */
-	uint16_t offset;      /* of its target, in the same page */
-	uint8_t insns;        /* of the block, executed when it is taken */
-	bool is_link : 1;
-	bool flags_here : 1, flags_parked : 1; /* as in struct flags (translation.h) */
-	bool ungrouped : 1;   /* the check of a group failed: go on in a block without groups */
+	jit_ref from;         /* the block */
+	jit_ref to;           /* the target's block, when chained */
+	jit_ref next_in;      /* other exits chained to `to` */
+	uint32_t link_frame;  /* of the block that places of its link stand for */
+	union {
+		uint32_t info; /* of a link: JIT_JUMP_INFO */
+		struct {
+			uint16_t offset; /* of its target, in the same page */
+			uint8_t insns;   /* of the block, executed when it is taken */
+		};
+	};
+	uint32_t link : 28;   /* number of the link */
+	uint32_t is_link : 1;
+	uint32_t flags_here : 1, flags_parked : 1; /* as in struct flags (translation.h) */
+	uint32_t ungrouped : 1; /* the check of a group failed: go on in a block without groups */
 };
 
 struct jit_insn_info {
@@ -201,7 +209,7 @@ struct jit_block {
 	struct jit_page_link link[2];
 	struct jit_exit *exit; /* of the last instruction, the conditional jumps, the groups */
 	unsigned exits;
-	struct jit_exit *incoming;
+	jit_ref incoming; /* exits */
 	bool dead;
 	bool starts_parked; /* where the body has the flags when it polls */
 	struct jit_insn_info info[]; /* insns entries, in order */
@@ -334,6 +342,16 @@ struct jit {
 void jit_clock_init(struct jit_clock *k);
 /* As clock_gettime(CLOCK_MONOTONIC), in nanoseconds. */
 int64_t jit_clock_ns(struct jit_clock *k);
+
+static inline void *jit_at(const struct jit *j, jit_ref ref)
+{
+	return ref ? j->cache.arena + 8 * (size_t)ref : NULL;
+}
+
+static inline jit_ref jit_ref_to(const struct jit *j, const void *p)
+{
+	return p ? (jit_ref)((size_t)((const uint8_t *)p - j->cache.arena) / 8) : 0;
+}
 
 /* cache.c */
 int cache_init(struct jit *j, struct lm_err *err);

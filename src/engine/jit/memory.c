@@ -409,7 +409,7 @@ static void emit_ungrouped_exit(struct translation *t, const struct slow *s, uin
 	emit_u8(e, 0xe9);
 	emit_u32(e, 0);
 	set_places(t, x, e->p - 4);
-	x->from = t->block;
+	x->from = jit_ref_to(t->j, t->block);
 	x->offset = (uint16_t)t->item[s->item].rip;
 	x->insns = (uint8_t)s->item;
 	x->ungrouped = true;

@@ -62,9 +62,11 @@ const uint8_t *jit_resolve(struct jit *j)
 /* Places stand for one block: when that is another than before, they are good no more. */
 static void chain_link(struct jit *j, struct jit_exit *x, struct jit_block *to)
 {
-	if (x->link_gpa != to->gpa)
+	uint32_t frame = (uint32_t)(to->gpa >> PAGE_SHIFT);
+
+	if (x->link_frame != frame)
 		tables_drop_link(j, x->link);
-	x->link_gpa = to->gpa;
+	x->link_frame = frame;
 	cache_chain(j, x, to);
 }
 
@@ -82,6 +84,7 @@ static void remember_link(struct jit *j, const struct page_walk *w, uint32_t lin
 const uint8_t *jit_follow_link(struct jit *j, struct jit_exit *x)
 {
 	uint32_t mode = jit_mode(j, JIT_MAX_INSNS);
+	const struct jit_block *from;
 	struct jit_block *b;
 	struct page_walk w;
 
@@ -91,9 +94,10 @@ const uint8_t *jit_follow_link(struct jit *j, struct jit_exit *x)
 	b = cache_find(j, w.gpa.v, mode);
 	if (!b || jit_crosses(b))
 		return NULL;
-	if (!x->to && !x->from->dead && mode == (x->from->mode & ~JIT_MODE_UNGROUPED))
+	from = jit_at(j, x->from);
+	if (!x->to && !from->dead && mode == (from->mode & ~JIT_MODE_UNGROUPED))
 		chain_link(j, x, b);
-	if (x->to == b)
+	if (jit_at(j, x->to) == b)
 		remember_link(j, &w, x->link);
 	else
 		remember(j, &w, b->code);

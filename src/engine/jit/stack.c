@@ -75,7 +75,7 @@ static void emit_push_imm(struct translation *t, const struct item *it)
 	emit_move_stack(t, -(int32_t)t->word);
 }
 
-void emit_push_address(struct translation *t, const struct item *it, uint64_t offset)
+unsigned emit_push_address(struct translation *t, const struct item *it, uint64_t offset)
 {
 	unsigned data = NO_REG;
 	struct place m = emit_access(t, it, &data);
@@ -83,6 +83,7 @@ void emit_push_address(struct translation *t, const struct item *it, uint64_t of
 	emit_page_relative(&t->e, data, offset);
 	emit_store_word(t, data, m);
 	emit_move_stack(t, -(int32_t)t->word);
+	return data;
 }
 
 void emit_push(struct translation *t, const struct item *it)

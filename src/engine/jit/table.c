@@ -273,7 +273,7 @@ static void forget_jumps_to(struct jit_table *t, uint64_t gva, uint64_t bytes)
 static void set_jump(struct jit_table *t, struct jit_jump *to, struct jit_jump jump)
 {
 	if (is_empty(to) && t->jump_count < JIT_JUMP_ENTRIES)
-		t->jump_log[t->jump_count++] = (uint16_t)(to - jumps_of(t)->entry);
+		t->jump_log[t->jump_count++] = (uint32_t)(to - jumps_of(t)->entry);
 	*to = jump;
 }
 

@@ -197,8 +197,8 @@ void emit_copy(struct translation *t, const struct item *it);
 void emit_late_rsp(struct translation *t);
 bool works_with_late_rsp(const struct item *it);
 void emit_push(struct translation *t, const struct item *it);
-/* Pushes the address of what is at an offset from the start of the block's page. */
-void emit_push_address(struct translation *t, const struct item *it, uint64_t offset);
+/* Pushes the address of what is at an offset from the start of the block's page, and gives the register with it. */
+unsigned emit_push_address(struct translation *t, const struct item *it, uint64_t offset);
 void emit_pop(struct translation *t, const struct item *it);
 void emit_leave(struct translation *t, const struct item *it);
 void emit_pushf(struct translation *t, const struct item *it);
