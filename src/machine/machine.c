@@ -523,11 +523,24 @@ int machine_run(struct machine *m, struct machine_result *result, struct lm_err 
 	return 0;
 }
 
+/* While there still are vCPUs, which completions interrupt. */
+static void finish_disks(struct machine *m)
+{
+	if (!m->loop_ready)
+		return;
+	loop_lock(&m->loop);
+	for (unsigned k = 0; k < m->config.disk_count; k++)
+		if (m->disk[k])
+			blockdev_finish(m->disk[k]);
+	loop_unlock(&m->loop);
+}
+
 void machine_destroy(struct machine *m)
 {
 	if (!m)
 		return;
 	networks_stop(&m->networks);
+	finish_disks(m);
 	if (m->vcpus_ready)
 		vcpus_fini(&m->vcpus);
 	if (m->system_ready)

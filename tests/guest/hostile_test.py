@@ -6,6 +6,7 @@ those of `lamina run --help`.
 """
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import tempfile
@@ -21,11 +22,11 @@ def command(binary, words, *args, **options):
     return run.finish(), run.console, run.errors
 
 
-def guest_with_disk(binary, disk, **options):
+def guest_with_disk(binary, disk, options=(), **how):
     """The default guest with a further disk, at its shell."""
     run = start(binary, "--kernel", GUEST + "/vmlinux", "--initrd", GUEST + "/initrd",
                 "--append", manifest()["cmdline"].replace(" rw", " ro") + " console=ttyS0",
-                "--disk", GUEST + "/disk.img,ro", "--disk", disk, **options)
+                "--disk", GUEST + "/disk.img,ro", "--disk", disk, *options, **how)
     run.expect(PROMPT)
     return run
 
@@ -116,6 +117,43 @@ def case_disk_full(binary):
         want("guest's error", b"rror" in run.console, True)
         want("messages", run.errors.count(b"\n"), 1)
         want("message", b"No space left on device" in run.errors, True)
+
+
+def case_pause_on_error(binary):
+    """With --on-io-error stop a failed write pauses the machine; when it can be written, nothing is lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        disk, name = image(folder + "/disk", 16 << 20), f"pause-{os.getpid()}"
+        run = guest_with_disk(binary, disk, options=("--on-io-error", "stop", "--name", name))
+        limits = resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (2 << 20, limits[1]))
+        run.send(b"yes lamina | head -c 8M >/dev/vdb; sync && echo 'wri'tten\n")
+        while b"paused" not in run.errors:
+            run.read(1)
+        time.sleep(1)
+        want("written in the meantime", b"written" in run.console, False)
+        state = subprocess.run([binary, "ps"], stdout=subprocess.PIPE, check=True).stdout
+        want("state", [b"paused" in line for line in state.splitlines() if name.encode() in line], [True])
+        resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, limits)
+        subprocess.run([binary, "resume", name], check=True)
+        run.expect(b"written")
+        run.send(b"poweroff\n")
+        want("status", run.finish(), 0)
+        want("messages", run.errors.count(b"\n"), 1)
+        with open(disk, "rb") as f:
+            want("content", f.read(8 << 20) == (b"lamina\n" * (2 << 20))[:8 << 20], True)
+
+
+def case_quit_while_paused(binary):
+    """A machine that waits for a disk can be stopped."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = guest_with_disk(binary, image(folder + "/disk", 16 << 20), options=("--on-io-error", "stop"))
+        _, hard = resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (2 << 20, hard))
+        run.send(b"yes lamina | head -c 8M >/dev/vdb; sync; echo 'wri'tten\n")
+        while b"paused" not in run.errors:
+            run.read(1)
+        run.process.send_signal(signal.SIGTERM)
+        want("status", run.finish(), QUIT)
 
 
 def case_read_only_host(binary):
