@@ -7,7 +7,7 @@ ARGS    ?=
 
 PACKAGES := build guest $(if $(filter-out 0,$(shell id -u)),guest-user)
 
-.PHONY: all run check check-fast check-kernels check-fs check-firmware bench fuzz guest kernels install clean help
+.PHONY: all run check check-fast check-kernels check-crash check-fs check-firmware bench fuzz guest kernels install clean help
 
 all: $(BUILD)/build.ninja ## build
 	@ninja -C $(BUILD) --quiet
@@ -39,11 +39,16 @@ check-firmware: all ## every boot by SeaBIOS and OVMF, memory tests to the end (
 	@tools/install-packages $(PACKAGES) check
 	@tools/check build firmware
 
+check-crash: all ## kill -9 200 times while guests write and flush (an hour)
+	@tools/install-packages $(PACKAGES) check
+	@tools/check build crash
+
 bench: ## benchmarks beside QEMU and Bochs; an hour on a quiet machine (ROUNDS, 5; one alone: bench/run --help)
 	@tools/install-packages $(PACKAGES) bench
 	@$(MAKE) --no-print-directory all
 	@bench/boot --lamina $(BUILD)/lamina --rounds $(ROUNDS) --json $(BUILD)/bench-boot.json
 	@bench/run --lamina $(BUILD)/lamina --rounds $(ROUNDS) --json $(BUILD)/bench-run.json
+	@bench/fio --lamina $(BUILD)/lamina --rounds $(ROUNDS) --json $(BUILD)/bench-fio.json
 	@bench/report $(BUILD)/bench-run.json $(BUILD)/bench-boot.json
 
 fuzz: ## fuzzers under sanitizers for SECONDS each (3600)

@@ -242,7 +242,9 @@ static void check_io_uring(struct finding *f)
 {
 	struct probe_result r = probe_in_child(try_io_uring, PROBE_MS);
 
-	found_probe(f, &r, "rings can be set up");
+	found_probe(f, &r, "for disks that bypass the host's page cache");
+	if (f->mark == MARK_NO)
+		strncat(f->text, "; worker threads serve disks", sizeof(f->text) - strlen(f->text) - 1);
 }
 
 static void check_pku(struct finding *f)
