@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/stream_pair.h"
+
 #define FD_SOCKET CHILD_SOCKET_FD
 #define FD_STATUS 4 /* closed by a successful exec; carries its errno otherwise */
 #define FD_SPARE  10
@@ -99,10 +101,10 @@ int child_start(struct child *c, char *const *argv, struct lm_err *err)
 	int rc;
 
 	*c = (struct child){.socket = -1, .errors = -1};
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0 ||
-	    pipe2(errors, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(status, O_CLOEXEC) < 0)
+	rc = stream_pair(sockets);
+	if (rc == 0 && (pipe2(errors, O_CLOEXEC | O_NONBLOCK) < 0 || pipe2(status, O_CLOEXEC) < 0))
 		rc = -errno;
-	else
+	if (rc == 0)
 		rc = start(c, argv, sockets, errors, status);
 	close_pair(status);
 	if (rc < 0) {

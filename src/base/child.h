@@ -13,7 +13,7 @@
 
 struct child {
 	pid_t pid;   /* 0: none */
-	int socket;  /* our end, a non-blocking Unix stream socket; the caller's to close, or -1 */
+	int socket;  /* our end, non-blocking (stream_pair.h); the caller's to close, or -1 */
 	int errors;  /* what it says on standard error, non-blocking; or -1 */
 };
 

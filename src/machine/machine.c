@@ -635,6 +635,25 @@ static void print_cpu(const struct x86_cpu *c, FILE *out)
 	fprintf(out, "vcpu%u.halts %llu\n", c->index, (unsigned long long)n->hlts);
 }
 
+static void print_net(const struct virtio_net *net, unsigned index, FILE *out)
+{
+	const struct net_counters *n = &net->count;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{ "rx_packets", n->rx_packets }, { "rx_bytes", n->rx_bytes },
+		{ "rx_dropped", n->rx_dropped }, { "rx_filtered", n->rx_filtered },
+		{ "rx_waits", n->rx_waits },     { "tx_packets", n->tx_packets },
+		{ "tx_bytes", n->tx_bytes },     { "tx_invalid", n->tx_invalid },
+		{ "tx_waits", n->tx_waits },
+	};
+
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(rows); k++)
+		fprintf(out, "net%u.%s %llu\n", index, rows[k].name,
+			(unsigned long long)rows[k].value);
+}
+
 void machine_print_stats(const struct machine *m, FILE *out)
 {
 	for (unsigned k = 0; k < m->sys.cpu_count; k++) {
@@ -651,4 +670,6 @@ void machine_print_stats(const struct machine *m, FILE *out)
 		fprintf(out, "share%u.requests %llu\nshare%u.errors %llu\n", k,
 			(unsigned long long)m->share[k]->requests, k,
 			(unsigned long long)m->share[k]->errors);
+	for (unsigned k = 0; k < m->pc.nets; k++)
+		print_net(&m->pc.net[k]->net, k, out);
 }
