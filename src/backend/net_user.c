@@ -1,9 +1,11 @@
 /*
  * `--net user`: a process of its own between the guest and the host's sockets, behind a net_stream.
  *
- * passt looks at no checksum of the guest's, takes segments and datagrams of any size as one, and
- * sends right ones: so the guest leaves checksums open, sends up to 64 KiB at once and checks nothing.
- * It ends with us, since its socket closes.
+ * passt first: it looks at no checksum of the guest's, takes segments and datagrams of any size as one,
+ * and sends right ones: so the guest leaves checksums open, sends up to 64 KiB at once and checks
+ * nothing. libslirp does look, and gets checksums filled in.
+ *
+ * Both end with us, since their socket closes.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -64,6 +66,20 @@ static void passt_command(struct command *c, const struct net_options *o, unsign
 	}
 }
 
+/* The hidden verb of this program that runs libslirp (net_slirp.h). */
+static void slirp_command(struct command *c, const struct net_options *o, unsigned mtu)
+{
+	add_word(c, "/proc/self/exe");
+	add_word(c, "net-slirp");
+	snprintf(new_word(c), WORD_SIZE, "%u", mtu);
+	for (unsigned k = 0; k < o->published_count; k++) {
+		const struct net_published *p = &o->published[k];
+
+		snprintf(new_word(c), WORD_SIZE, "%s/%s/%u/%u", p->udp ? "udp" : "tcp", p->address,
+			 p->host_port, p->guest_port);
+	}
+}
+
 static const struct user_program {
 	const char *name;
 	enum net_user_kind kind;
@@ -73,32 +89,44 @@ static const struct user_program {
 } programs[] = {
 	{"passt", NET_USER_PASST, passt_command, NET_CSUM | NET_TSO4 | NET_TSO6 | NET_ECN | NET_UFO,
 	 false, true},
+	{"libslirp", NET_USER_SLIRP, slirp_command, NET_CSUM | NET_TSO4 | NET_TSO6 | NET_ECN, true,
+	 true},
 };
 
 /* ---- Does it answer? ---- */
 
-/*
- * Who has 192.0.0.8 (RFC 7600, nobody's address)? and: neighbour fe80::1? Both programs answer the
- * first where the host has IPv4 and the second where it has IPv6.
- */
+/* With their length in front. IPv4: who has 10.0.2.2? passt says so of every address but the guest's. */
 static const uint8_t arp_question[] = {
 	0, 0, 0, 42,
 	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 6,
-	0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 192, 0, 0, 8,
+	0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2,
 };
 
-static bool ask(struct child *c, const uint8_t *question, size_t len)
+/* IPv6, for hosts that have no IPv4: fe80::1 looks for its neighbour fe80::2 (RFC 4861 §4.3). */
+static const uint8_t neighbour_question[] = {
+	0, 0, 0, 78,
+	0x33, 0x33, 0xff, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd,
+	0x60, 0, 0, 0, 0, 24, 58, 255,
+	0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+	0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 2,
+	135, 0, 0x7d, 0xa1, 0, 0, 0, 0,
+	0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2,
+};
+
+static bool ask(const struct child *c, const uint8_t *question, size_t len)
 {
 	return send(c->socket, question, len, MSG_NOSIGNAL) == (ssize_t)len;
 }
 
-/* Whether it runs: the first bytes it sends us are the answer. Nothing is read. */
-static bool answers(struct child *c)
+/* Whether it runs: the first byte that it sends us is an answer. Nothing is read. */
+static bool answers(const struct child *c)
 {
 	struct pollfd p = {.fd = c->socket, .events = POLLIN};
 	char byte;
 
-	return ask(c, arp_question, sizeof(arp_question)) && poll(&p, 1, ANSWER_WAIT_MS) == 1 &&
+	return ask(c, arp_question, sizeof(arp_question)) &&
+	       ask(c, neighbour_question, sizeof(neighbour_question)) &&
+	       poll(&p, 1, ANSWER_WAIT_MS) == 1 &&
 	       recv(c->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 }
 
@@ -134,7 +162,7 @@ static void adopt(struct net_user *u, const struct user_program *program)
 /* The first that works of those that may be taken; *err tells of the last. */
 static int start_any(struct net_user *u, const struct net_options *o, struct lm_err *err)
 {
-	int rc = lm_err_set(err, -ENOENT, "this version has no such backend");
+	int rc = -ENOENT;
 
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(programs) && rc < 0; k++) {
 		if (o->user != NET_USER_AUTO && o->user != programs[k].kind)

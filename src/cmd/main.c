@@ -15,7 +15,8 @@
 
 const struct verb *const verbs[] = {
     &run_verb, &ps_verb, &pause_verb, &resume_verb, &stop_verb, &screenshot_verb, &sendkeys_verb,
-    &image_verb, &doctor_verb, &completion_verb, &man_verb, &help_verb, NULL,
+    &image_verb, &doctor_verb, &completion_verb, &man_verb, &help_verb, &net_slirp_verb,
+    NULL,
 };
 
 const struct verb *verb_find(const char *name)
