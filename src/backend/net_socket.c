@@ -8,15 +8,12 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "backend/net_stream.h"
+#include "backend/unix_listen.h"
 #include "base/bits.h"
 #include "base/log.h"
 
@@ -54,46 +51,22 @@ static void on_connection(void *opaque, uint32_t events)
 
 static int connect_peer(struct net_socket *n)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int rc = 0;
+	int fd = unix_connect(&n->address);
 
 	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&n->address, sizeof(n->address)) < 0) {
-		rc = -errno;
-		close(fd);
-		return rc;
-	}
+		return fd;
 	use_peer(n, fd);
 	return 0;
 }
 
 static int start_listening(struct net_socket *n, struct lm_err *err)
 {
-	const char *path = n->address.sun_path;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	mode_t old = umask(0077);
-	int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&n->address, sizeof(n->address));
-	int code = errno;
+	int fd = unix_listen(&n->address, err);
 
-	umask(old);
-	if (rc < 0 || listen(fd, 4) < 0) {
-		code = rc < 0 ? code : errno;
-		if (fd >= 0)
-			close(fd);
-		return lm_err_errno(err, -code, "cannot listen at %s", path);
-	}
+	if (fd < 0)
+		return fd;
 	n->listen_fd = fd;
 	return event_fd_init(&n->listener, n->stream.net.dev.loop, fd, EPOLLIN, on_connection, n, err);
-}
-
-/* Nobody answers: a socket that a dead machine left is removed, anything else stays. */
-static void remove_stale(const char *path, int code)
-{
-	struct stat st;
-
-	if (code == -ECONNREFUSED && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		unlink(path);
 }
 
 static int connect_or_listen(struct net_socket *n, struct lm_err *err)
@@ -104,7 +77,6 @@ static int connect_or_listen(struct net_socket *n, struct lm_err *err)
 		return 0;
 	if (rc != -ENOENT && rc != -ECONNREFUSED)
 		return lm_err_errno(err, rc, "cannot connect to %s", n->address.sun_path);
-	remove_stale(n->address.sun_path, rc);
 	return start_listening(n, err);
 }
 
@@ -142,19 +114,19 @@ static void socket_close(struct net_backend *net)
 int net_socket_open(struct net_backend **out, const struct net_options *options,
 		    struct event_loop *loop, struct lm_err *err)
 {
+	struct sockaddr_un address;
 	struct net_socket *n;
 	int rc;
 
-	if (!*options->name || strlen(options->name) >= sizeof(n->address.sun_path))
-		return lm_err_set(err, -ENAMETOOLONG, "the path of a socket has 1 to %zu bytes",
-				  sizeof(n->address.sun_path) - 1);
+	rc = unix_address(&address, options->name, err);
+	if (rc < 0)
+		return rc;
 	n = calloc(1, sizeof(*n));
 	if (!n)
 		return lm_err_set(err, -ENOMEM, "no memory for a network");
 	net_stream_init(&n->stream, loop);
 	n->listen_fd = -1;
-	n->address.sun_family = AF_UNIX;
-	memcpy(n->address.sun_path, options->name, strlen(options->name));
+	n->address = address;
 	timer_init(&n->retry, loop, try_again, n);
 	n->stream.net.name = "socket";
 	n->stream.net.close = socket_close;

@@ -8,6 +8,7 @@
 
 #include "base/bits.h"
 #include "cmd/values.h"
+#include "dev/vsockdev.h"
 
 #define QUEUES_MAX 16 /* NET_MAX_PAIRS of the device */
 
@@ -192,4 +193,20 @@ int value_published(const char *text, struct net_published *published, struct lm
 	rc = copy ? parse_published(copy, published, err) : lm_err_set(err, -ENOMEM, "out of memory");
 	free(copy);
 	return rc;
+}
+
+int value_vsock(const char *text, uint64_t *cid, const char **path, struct lm_err *err)
+{
+	const char *comma = strchr(text, ',');
+	char number[24];
+	int rc;
+
+	if (strncmp(text, "cid=", 4) || !comma || strncmp(comma, ",uds=", 5) || !comma[5] ||
+	    (size_t)(comma - text - 4) >= sizeof(number))
+		return lm_err_set(err, -EINVAL, "it is written as " VSOCK_SYNTAX);
+	memcpy(number, text + 4, (size_t)(comma - text - 4));
+	number[comma - text - 4] = 0;
+	rc = value_number(number, VSOCK_CID_FIRST, UINT32_MAX - 1, "cid=", cid, err);
+	*path = comma + 5;
+	return rc < 0 ? lm_err_set(err, rc, "cid= is a number from 3 to 4294967294") : 0;
 }

@@ -1,4 +1,4 @@
-/* Values of --net and -p. */
+/* Values of --net, --vsock and -p. */
 #ifndef LM_CMD_NET_VALUES_H
 #define LM_CMD_NET_VALUES_H
 
@@ -6,6 +6,7 @@
 #include "base/err.h"
 
 #define NET_SYNTAX     "none|user|tap=NAME|socket=PATH"
+#define VSOCK_SYNTAX   "cid=N,uds=PATH"
 #define PUBLISH_SYNTAX "[IP:]PORT:GUESTPORT[/udp]"
 
 /*
@@ -13,6 +14,8 @@
  * failure. queues stays 0 where none are said.
  */
 int value_net(const char *text, struct net_options *net, char **backing, struct lm_err *err);
+/* *path points into text. */
+int value_vsock(const char *text, uint64_t *cid, const char **path, struct lm_err *err);
 int value_published(const char *text, struct net_published *published, struct lm_err *err);
 
 #endif

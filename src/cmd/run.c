@@ -269,6 +269,13 @@ static int parse_publish(void *target, const char *value, struct lm_err *err)
 	return value_published(value, &args->published[args->published_count++], err);
 }
 
+static int parse_vsock(void *target, const char *value, struct lm_err *err)
+{
+	struct vsock_config *vsock = &((struct run_args *)target)->config.vsock;
+
+	return value_vsock(value, &vsock->cid, &vsock->path, err);
+}
+
 /* Published ports lead to the first user network, which they are a wish for. */
 static int finish_networks(struct run_args *args, struct lm_err *err)
 {
@@ -461,6 +468,10 @@ static const struct option run_options[] = {
      "repeated", "none", parse_net, .repeats = true},
     {"publish", PUBLISH_SYNTAX, "the host's port leads to the guest's, on --net user; may be repeated",
      NULL, parse_publish, 'p', .repeats = true},
+    {"vsock", VSOCK_SYNTAX,
+     "sockets between guest and host: who writes \"CONNECT PORT\" to the Unix socket at PATH is "
+     "connected to that port of the guest, and the guest's connections to port P reach PATH_P",
+     NULL, parse_vsock},
     {"share", SHARE_SYNTAX,
      "a folder of the host in the guest: ro or rw; owners keep or squash (all root's); fresh: nothing is "
      "believed without asking the host, exclusive: nobody else changes it; may be repeated",

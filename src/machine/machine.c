@@ -9,6 +9,7 @@
 #include "backend/block.h"
 #include "backend/char.h"
 #include "backend/char_mux.h"
+#include "backend/vsock.h"
 #include "base/bits.h"
 #include "base/log.h"
 #include "isa/x86/trace.h"
@@ -299,6 +300,8 @@ static int build_board(struct machine *m, struct lm_err *err)
 	for (unsigned k = 0; k < m->config.cdrom_count; k++)
 		board.cdrom[k] = m->cdrom[k];
 	networks_describe(&m->networks, &board);
+	board.vsock = m->vsock;
+	board.vsock_cid = m->config.vsock.cid;
 	for (unsigned k = 0; k < m->config.share_count; k++)
 		board.share[board.shares++] = m->share[k];
 	m->pc_ready = true;
@@ -389,6 +392,8 @@ static int build(struct machine *m, struct lm_err *err)
 	if (rc < 0)
 		return rc;
 	rc = networks_open(&m->networks, m->config.net, m->config.net_count, err);
+	if (rc == 0 && m->config.vsock.path)
+		rc = vsock_open(&m->vsock, m->config.vsock.path, &m->loop, err);
 	if (rc < 0)
 		return rc;
 	rc = create_system(m, err);
@@ -558,6 +563,7 @@ void machine_destroy(struct machine *m)
 	for (unsigned k = 0; k < m->config.cdrom_count; k++)
 		block_close(m->cdrom[k]);
 	networks_close(&m->networks);
+	vsock_close(m->vsock);
 	for (unsigned k = 0; k < m->config.share_count; k++)
 		fs_close(m->share[k]);
 	command_close(m->command);

@@ -47,6 +47,11 @@ enum command_io {
 	COMMAND_MUTE,  /* output is dropped, input never comes */
 };
 
+struct vsock_config {
+	const char *path; /* of the Unix socket; NULL: no such device */
+	uint64_t cid;
+};
+
 /* What the command line (or a caller of the library) asks for. Strings are borrowed. */
 struct machine_config {
 	const struct engine_ops *engine;
@@ -66,6 +71,7 @@ struct machine_config {
 	bool boot_cdrom; /* before disks */
 	struct net_options net[MACHINE_MAX_NETS];
 	unsigned net_count;
+	struct vsock_config vsock;
 	enum block_on_error on_io_error; /* deterministic machines always report */
 	/* Shared folders: path, tag and how; the rest is filled in by the machine. */
 	struct fs_options share[MACHINE_MAX_SHARES];

@@ -22,6 +22,7 @@ struct machine {
 	struct blockdev *disk[MACHINE_MAX_DISKS];
 	struct blockdev *cdrom[MACHINE_MAX_CDROMS];
 	struct networks networks;
+	struct vsockdev *vsock; /* NULL: none */
 	struct fsdev *share[MACHINE_MAX_SHARES];
 	struct chardev *terminal; /* stdin and stdout, or NULL in command mode */
 	struct char_mux *mux;

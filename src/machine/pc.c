@@ -281,6 +281,17 @@ static int add_share(struct pc *pc, struct fsdev *backend, struct lm_err *err)
 	return pc_add_virtio(pc, &s->pci, &s->fs.virtio, err);
 }
 
+static int add_vsock(struct pc *pc, struct vsockdev *backend, uint64_t cid, struct lm_err *err)
+{
+	if (!backend)
+		return 0;
+	pc->vsock = calloc(1, sizeof(*pc->vsock));
+	if (!pc->vsock)
+		return lm_err_set(err, -ENOMEM, "no memory for a socket device");
+	virtio_vsock_init(&pc->vsock->vsock, backend, cid, pc->ram, pc->loop);
+	return pc_add_virtio(pc, &pc->vsock->pci, &pc->vsock->vsock.virtio, err);
+}
+
 static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err *err)
 {
 	struct irq_line line[PCI_INTX_LINES];
@@ -302,6 +313,9 @@ static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err 
 		if (rc < 0)
 			return rc;
 	}
+	rc = add_vsock(pc, config->vsock, config->vsock_cid, err);
+	if (rc < 0)
+		return rc;
 	if (has_sata(config))
 		rc = add_ahci(pc, config, err);
 	if (!rc)
@@ -492,6 +506,9 @@ void pc_fini(struct pc *pc)
 {
 	for (unsigned k = 0; k < pc->disks; k++)
 		pc_disk_free(pc->disk[k]);
+	if (pc->vsock)
+		virtio_vsock_fini(&pc->vsock->vsock);
+	free(pc->vsock);
 	for (unsigned k = 0; k < pc->nets; k++) {
 		virtio_net_fini(&pc->net[k]->net);
 		free(pc->net[k]);

@@ -29,6 +29,7 @@
 #include "dev/virtio/fs.h"
 #include "dev/virtio/pci_transport.h"
 #include "dev/virtio/rng.h"
+#include "dev/virtio/vsock.h"
 #include "isa/x86/cpu.h"
 #include "machine/firmware.h"
 #include "machine/disk.h"
@@ -60,6 +61,8 @@ struct pc_config {
 	struct netdev *net[PC_MAX_NETS];
 	unsigned net_pairs[PC_MAX_NETS]; /* queue pairs */
 	unsigned nets;
+	struct vsockdev *vsock; /* NULL: none */
+	uint64_t vsock_cid;
 	struct blockdev *cdrom[AHCI_PORTS];
 	unsigned cdroms;
 	bool boot_cdrom;               /* firmware tries CD-ROMs before disks */
@@ -74,6 +77,11 @@ struct pc_config {
 
 struct pc_net {
 	struct virtio_net net;
+	struct virtio_pci pci;
+};
+
+struct pc_vsock {
+	struct virtio_vsock vsock;
 	struct virtio_pci pci;
 };
 
@@ -122,6 +130,7 @@ struct pc {
 	unsigned disks;
 	struct pc_net *net[PC_MAX_NETS];
 	unsigned nets;
+	struct pc_vsock *vsock; /* NULL: none */
 	struct pc_share *share[PC_MAX_SHARES];
 	unsigned shares;
 	struct firmware firmware;

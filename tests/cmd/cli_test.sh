@@ -149,6 +149,8 @@ refuses 'it is written as' run --publish 80
 refuses 'publishes ports of --net user only' run --net tap=x -p 80:80
 refuses 'deterministic has no network' run --deterministic --net user
 refuses 'unknown option -q' run -q
+refuses 'it is written as cid=N,uds=PATH' run --vsock cid=3
+refuses 'cid= is a number from 3' run --vsock cid=2,uds=/tmp/x
 # /dev/kvm that others may not open, and none at all
 cp "$lamina" "$dir/lamina"
 chmod 755 "$dir"
