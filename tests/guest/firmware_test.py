@@ -165,6 +165,40 @@ def case_grub_disk(binary, engine="jit"):
     wait_screen(binary, run, "GNU GRUB", "*first entry")
 
 
+def isolinux_image(menu, *modules):
+    needs("/usr/lib/ISOLINUX/isolinux.bin", "isolinux")
+    needs("/usr/lib/syslinux/modules/bios/ldlinux.c32", "syslinux-common")
+    if not shutil.which("xorriso"):
+        skip("no xorriso")
+    root = os.path.join(work.name, "isolinux")
+    os.makedirs(root, exist_ok=True)
+    shutil.copy("/usr/lib/ISOLINUX/isolinux.bin", root)
+    for module in ("ldlinux.c32", *modules):
+        shutil.copy("/usr/lib/syslinux/modules/bios/" + module, root)
+    with open(root + "/isolinux.cfg", "w", encoding="ascii") as f:
+        f.write(menu)
+    image = os.path.join(work.name, "isolinux.iso")
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", image, "-b", "isolinux.bin", "-c", "boot.cat",
+                    "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", root],
+                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    return image
+
+
+def case_isolinux(binary, engine="jit"):
+    """Its prompt, and its menu in a VESA mode."""
+    image = isolinux_image("prompt 1\nsay what shall it be\n"
+                           "label menu\nkernel vesamenu.c32\nmenu title what shall it be\n",
+                           "vesamenu.c32", "libcom32.c32", "libutil.c32")
+    run = boot(binary, image, engine=engine)
+    wait_screen(binary, run, "ISOLINUX", "what shall it be", "boot:")
+    verb(binary, "sendkeys", "--text", "nothing\n", name())
+    wait_screen(binary, run, "Loading nothing... failed")
+    verb(binary, "sendkeys", "--text", "menu\n", name())
+    width, height, _ = wait_colours(binary, run, 100)
+    want("the menu's mode", (width, height), (640, 480))
+    keep_picture(binary, "vesamenu")
+
+
 def case_linux(binary, engine="jit"):
     """GRUB on a disk loads the default guest's kernel and initrd, which finds its disk by itself."""
     info = manifest()
@@ -341,6 +375,65 @@ def case_vnc(binary, engine="jit"):
     run.finish()
     if os.path.exists(path):
         raise Failed("the socket of VNC is left behind")
+
+
+INSTALL = """
+set -eux
+disk=/dev/vdb
+echo "deb $1 bookworm main" >/etc/apt/sources.list
+rm -f /etc/apt/sources.list.d/*
+apt-get update
+apt-get install -y --no-install-recommends debootstrap fdisk e2fsprogs
+echo ',,L,*' | sfdisk $disk
+mkfs.ext4 -q ${disk}1
+mount ${disk}1 /mnt
+debootstrap --variant=minbase --include=linux-image-cloud-amd64,grub-pc,systemd-sysv,udev,login,passwd bookworm /mnt "$1"
+for dir in dev proc sys; do mount --rbind /$dir /mnt/$dir; done
+uuid=$(blkid -s UUID -o value ${disk}1)
+mkdir -p /dev/disk/by-uuid
+ln -s ../../vdb1 /dev/disk/by-uuid/$uuid
+echo root:secret | chroot /mnt chpasswd
+echo installed >/mnt/etc/hostname
+echo "UUID=$uuid / ext4 defaults 0 1" >/mnt/etc/fstab
+chroot /mnt grub-install $disk
+chroot /mnt update-grub
+umount -R /mnt
+sync
+echo INSTALLED
+"""
+
+
+def mirror():
+    """The package archive that this host is configured for."""
+    done = subprocess.run(["apt-get", "--print-uris", "download", "hostname"], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, cwd=work.name, check=False)
+    uri = done.stdout.decode().partition("'")[2].partition("/pool/")[0]
+    if not uri.startswith("http"):
+        skip("apt on this host knows no archive")
+    return uri
+
+
+def case_install(binary, engine="jit"):
+    """Debian installed from the network onto a qcow2 disk, by a guest; the disk boots by itself."""
+    disk = os.path.join(work.name, "installed.qcow2")
+    verb(binary, "image", "create", disk, "3G")
+    run = boot(binary, "--memory", "1G", "--net", "user", "--disk", disk, "--", "sh", "-c", INSTALL, "sh", mirror(),
+               engine=engine, timeout=7000)
+    run.end += 7000
+    want("the installation's status", run.finish(), 0)
+    if b"INSTALLED" not in run.console:
+        raise Failed("the installation did not come to its end")
+    run = boot(binary, disk, engine=engine, timeout=3000)
+    wait_screen(binary, run, "installed login:")
+    verb(binary, "sendkeys", "--text", "root\n", name())
+    wait_screen(binary, run, "Password:")
+    verb(binary, "sendkeys", "--text", "secret\n", name())
+    wait_screen(binary, run, "root@installed:~#")
+    verb(binary, "sendkeys", "--text", "systemctl poweroff\n", name())
+    want("the status", run.finish(), 0)
+    if shutil.which("qemu-img"):
+        done = subprocess.run(["qemu-img", "check", disk], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        want(f"qemu-img check: {done.stdout.decode()}", done.returncode, 0)
 
 
 def case_interp(binary):

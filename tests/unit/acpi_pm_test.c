@@ -68,6 +68,8 @@ static void test_soft_off(void)
 	bus_write(&port, 0x605, 5 << 2 | 0x20, 1);
 	CHECK_EQ(offs, 2);
 	CHECK_EQ(bus_read(&port, 0x605, 1), 5 << 2);
+	bus_write(&port, 0x604, 0x2000, 2); /* as firmware does it */
+	CHECK_EQ(offs, 3);
 	loop_fini(&loop);
 }
 

@@ -39,7 +39,7 @@ static void test_detection(void)
 	put(5, 0x50);
 	CHECK_EQ(get(5), 0x12);
 	put(5, 0x70);
-	CHECK_EQ(get(5), 0x80);
+	CHECK_EQ(get(5), 0x00);
 	put(5, 0xff);
 	CHECK_EQ(get(5), 0x12);
 }

@@ -71,7 +71,7 @@ static void sleep_now(struct acpi_pm *pm)
 {
 	unsigned type = (pm->pm1_control & CONTROL_SLP_TYP) >> CONTROL_SLP_SHIFT;
 
-	if (type != PM_SLP_TYP_S5)
+	if (type != PM_SLP_TYP_S5 && type != PM_SLP_TYP_FIRMWARE)
 		log_guest_once("acpi: ignored a request for sleep type %u", type);
 	else if (pm->ops.power_off)
 		pm->ops.power_off(pm->ops.opaque);

@@ -26,6 +26,7 @@
 #define PM_PORTS	  16
 #define GPE0_SIZE	  4    /* 16 status bits, 16 enable bits */
 #define PM_SLP_TYP_S5	  5    /* what \_S5 says */
+#define PM_SLP_TYP_FIRMWARE 0  /* the same as SeaBIOS and OVMF write it, who know QEMU's \_S5 */
 #define PM_RESET_VALUE	  0x0e /* to port 0xcf9: full reset */
 
 /* General-purpose events; each has its \_GPE._Exx method. */

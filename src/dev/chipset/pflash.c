@@ -8,6 +8,7 @@
 #include "dev/chipset/map.h"
 
 #define STATUS_READY	   0x80
+#define STATUS_CLEARED	   0x00 /* not ready either: by this OVMF knows flash, as QEMU's */
 #define STATUS_ERASE_ERROR 0x20
 #define STATUS_PROG_ERROR  0x10
 
@@ -36,17 +37,26 @@ static void command(struct pflash *f, uint8_t v)
 		if (commands[k].command != v)
 			continue;
 		f->mode = commands[k].mode;
+		if (f->mode == PFLASH_BUFFER_COUNT)
+			f->status |= STATUS_READY; /* the buffer is free */
 		if (v == CLEAR_STATUS)
-			f->status = STATUS_READY;
+			f->status = STATUS_CLEARED;
 		return;
 	}
 	log_guest_once("flash: ignored command 0x%02x", v);
 	f->mode = PFLASH_ARRAY;
 }
 
-static void erase(struct pflash *f, uint32_t offset, uint8_t v)
+/* The operation is done at once. */
+static void ready(struct pflash *f)
 {
 	f->mode = PFLASH_STATUS;
+	f->status |= STATUS_READY;
+}
+
+static void erase(struct pflash *f, uint32_t offset, uint8_t v)
+{
+	ready(f);
 	if (v == CONFIRM)
 		memset(f->data + align_down(offset, PFLASH_BLOCK), ERASED, PFLASH_BLOCK);
 	else
@@ -73,7 +83,7 @@ static void buffer_byte(struct pflash *f, uint32_t offset, uint8_t v)
 
 static void buffer_program(struct pflash *f, uint8_t v)
 {
-	f->mode = PFLASH_STATUS;
+	ready(f);
 	if (v != CONFIRM || f->status & STATUS_PROG_ERROR) {
 		f->status |= STATUS_PROG_ERROR;
 		return;
@@ -88,13 +98,13 @@ static void write_byte(struct pflash *f, uint32_t offset, uint8_t v)
 	switch (f->mode) {
 	case PFLASH_PROGRAM:
 		f->data[offset] &= v;
-		f->mode = PFLASH_STATUS;
+		ready(f);
 		break;
 	case PFLASH_ERASE:
 		erase(f, offset, v);
 		break;
 	case PFLASH_LOCK:
-		f->mode = PFLASH_STATUS;
+		ready(f);
 		break;
 	case PFLASH_BUFFER_COUNT:
 		buffer_count(f, offset, v);
