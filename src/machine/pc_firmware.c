@@ -72,11 +72,12 @@ static int add_vga(struct pc *pc, struct lm_err *err)
 			err);
 }
 
+/* In place of an expansion ROM: with this name SeaBIOS runs it as the device's, whose BAR it will read. */
 static int add_vga_bios(struct pc *pc, struct lm_err *err)
 {
 	if (!pc->firmware.vga)
 		return 0;
-	return fw_cfg_add_file(&pc->fw_cfg, "vgaroms/vgabios.bin", pc->firmware.vga,
+	return fw_cfg_add_file(&pc->fw_cfg, "pci1234,1111.rom", pc->firmware.vga,
 			       (uint32_t)pc->firmware.vga_size, false, err);
 }
 
