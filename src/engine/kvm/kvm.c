@@ -128,5 +128,6 @@ const struct engine_ops kvm_engine = {
 	.state_save = kvm_state_save,
 	.state_load = kvm_state_load,
 	.failure = kvm_failure,
+	.dirty_log = kvm_dirty_log,
 	.print_stats = kvm_print_stats,
 };

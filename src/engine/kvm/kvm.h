@@ -34,7 +34,8 @@ struct kvm_vm {
 	int run_bytes;           /* of struct kvm_run and what follows it */
 	struct kvm_cpuid2 *host; /* what this KVM can give guests */
 	bool tsc_offset_attr;    /* KVM_VCPU_TSC_OFFSET exists */
-	pthread_mutex_t lock;    /* of the two below */
+	uint64_t window_at[RAM_MAX_WINDOWS]; /* where each has its slot; atomic, written under lock */
+	pthread_mutex_t lock;    /* of the two below and of window_at */
 	uint64_t drift;          /* how far the guest's TSC was ahead of x86_tsc when vCPUs left last */
 	int64_t clock_base_ns;   /* the machine's clock's, for which the TSC is set */
 	struct kvm_route route[KVM_IOAPIC_PINS]; /* under the device lock */
@@ -69,6 +70,13 @@ int kvm_vm_create(struct x86_system *sys, struct lm_err *err);
 void kvm_vm_destroy(struct x86_system *sys);
 /* Opened and mapped; CPUID is set. */
 int kvm_vcpu_open(struct kvm_vcpu *v, struct lm_err *err);
+
+/* ---- memory.c ---- */
+
+int kvm_memory_init(struct kvm_vm *vm, struct lm_err *err);
+/* Before entering: windows may have been moved. */
+void kvm_memory_follow(struct kvm_vm *vm);
+int kvm_dirty_log(struct x86_system *sys, enum dirty_log what, struct lm_err *err);
 
 /* ---- cpuid.c ---- */
 

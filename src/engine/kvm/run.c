@@ -294,6 +294,7 @@ static enum exit_reason run_until_exit(struct kvm_vcpu *v)
 		if (must_leave(v, &why))
 			return why;
 		offer_extint(v);
+		kvm_memory_follow(v->vm);
 		if (enter(v)) {
 			v->must_enter = false;
 			serve(v);

@@ -1,4 +1,4 @@
-/* A VM of KVM's: its capabilities, memory slots and interrupt messages (api.rst §4.2, §4.35, §4.52). */
+/* A VM of KVM's: its capabilities, interrupt messages and life (api.rst §4.2, §4.37, §4.52, §4.70). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -6,13 +6,6 @@
 #include <unistd.h>
 
 #include "engine/kvm/kvm.h"
-
-/*
- * Four pages that KVM on Intel uses to run real mode; the guest cannot have RAM or devices there.
- * Between the APIC's page and where firmware may be.
- */
-#define IDENTITY_MAP_ADDRESS UINT64_C(0xfeffc000)
-#define TSS_ADDRESS          UINT64_C(0xfeffd000)
 
 /* Newer than the headers of Debian 11. */
 #ifndef KVM_CAP_EXIT_ON_EMULATION_FAILURE
@@ -71,30 +64,6 @@ static int use_capabilities(const struct kvm_vm *vm, struct lm_err *err)
 	for (unsigned k = 0; !rc && k < LM_ARRAY_SIZE(capabilities); k++)
 		rc = use_capability(vm, &capabilities[k], err);
 	return rc;
-}
-
-/* ---- Memory ---- */
-
-static int add_memory(const struct kvm_vm *vm, struct lm_err *err)
-{
-	const struct ram *ram = vm->sys->ram;
-	uint64_t identity = IDENTITY_MAP_ADDRESS;
-
-	for (unsigned k = 0; k < ram->count; k++) {
-		struct kvm_userspace_memory_region slot = {
-			.slot = k,
-			.guest_phys_addr = ram->range[k].start,
-			.memory_size = ram->range[k].size,
-			.userspace_addr = (uintptr_t)ram->range[k].hva,
-		};
-
-		if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &slot))
-			return vm_error(err, "cannot give the guest its memory");
-	}
-	if (ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
-	    ioctl(vm->fd, KVM_SET_TSS_ADDR, TSS_ADDRESS))
-		return vm_error(err, "cannot place the pages for real mode");
-	return 0;
 }
 
 /* ---- Interrupts ---- */
@@ -194,7 +163,7 @@ static int build_vm(struct kvm_vm *vm, struct lm_err *err)
 	if (!rc)
 		rc = kvm_msr_filter(vm, err);
 	if (!rc)
-		rc = add_memory(vm, err);
+		rc = kvm_memory_init(vm, err);
 	if (rc < 0)
 		return rc;
 	vm->first_vcpu = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
