@@ -7,7 +7,7 @@ ARGS    ?=
 
 PACKAGES := build guest $(if $(filter-out 0,$(shell id -u)),guest-user)
 
-.PHONY: all run check check-fast check-kernels check-crash check-fs check-firmware bench fuzz guest kernels install clean help
+.PHONY: all run check check-fast check-kernels check-crash check-fs check-firmware check-kvm bench fuzz guest kernels install clean help
 
 all: $(BUILD)/build.ninja ## build
 	@ninja -C $(BUILD) --quiet
@@ -31,6 +31,10 @@ check-kernels: all ## boot every kernel that guest/kernels fetches
 	@tools/install-packages $(PACKAGES)
 	@tools/check build kernels
 
+check-kvm: all ## engine kvm in an emulated AMD machine, at length (20 minutes)
+	@tools/install-packages $(PACKAGES) check
+	@tools/check build kvm
+
 check-fs: all ## shared folders at length: 10^5 files, git, and a build of lamina, in guests (an hour)
 	@tools/install-packages $(PACKAGES) check
 	@tools/check build fs
@@ -44,7 +48,7 @@ check-crash: all ## kill -9 200 times while guests write and flush (an hour)
 	@tools/check build crash
 
 bench: ## benchmarks beside QEMU and Bochs; an hour on a quiet machine (ROUNDS, 5; one alone: bench/run --help)
-	@tools/install-packages $(PACKAGES) bench
+	@tools/install-packages $(PACKAGES) check bench
 	@$(MAKE) --no-print-directory all
 	@bench/boot --lamina $(BUILD)/lamina --rounds $(ROUNDS) --json $(BUILD)/bench-boot.json
 	@bench/run --lamina $(BUILD)/lamina --rounds $(ROUNDS) --json $(BUILD)/bench-run.json
