@@ -43,12 +43,11 @@ static struct cpuid_regs host_cpuid(const void *opaque, uint32_t leaf, uint32_t 
 /* What the executing processor says of its flaws, which no policy can improve. */
 static uint64_t host_arch_capabilities(const struct kvm_vm *vm)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = { .head.nmsrs = 1, .entry.index = 0x10a };
+	KVM_TABLE(kvm_msrs, 1) msr = { .bytes = { 0 } };
 
-	return ioctl(vm->kvm, KVM_GET_MSRS, &msr) == 1 ? msr.entry.data : 0;
+	msr.head.nmsrs = 1;
+	msr.head.entries[0].index = 0x10a;
+	return ioctl(vm->kvm, KVM_GET_MSRS, &msr) == 1 ? msr.head.entries[0].data : 0;
 }
 
 /*
@@ -115,10 +114,7 @@ static void add_entry(struct kvm_cpuid2 *table, const struct x86_cpu *c, uint32_
 
 int kvm_cpuid_set(struct kvm_vcpu *v, struct lm_err *err)
 {
-	struct {
-		struct kvm_cpuid2 head;
-		struct kvm_cpuid_entry2 entries[MAX_ENTRIES];
-	} table = { 0 };
+	KVM_TABLE(kvm_cpuid2, MAX_ENTRIES) table = { .bytes = { 0 } };
 
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(leaves); k++) {
 		const struct leaf *l = &leaves[k];

@@ -21,6 +21,14 @@
 
 #define KVM_IOAPIC_PINS 24u
 
+/* Room for one of KVM's tables with that many entries behind it. */
+#define KVM_TABLE(type, entries_max)                                                               \
+	union {                                                                                    \
+		struct type head;                                                                  \
+		uint8_t bytes[sizeof(struct type) +                                                \
+			      (entries_max) * sizeof(((struct type *)0)->entries[0])];             \
+	}
+
 struct kvm_route {
 	uint64_t address;
 	uint32_t data; /* 0: none */

@@ -100,25 +100,24 @@ int kvm_msr_filter(const struct kvm_vm *vm, struct lm_err *err)
 
 /* ---- To and from the kernel ---- */
 
-struct one_msr {
-	struct kvm_msrs head;
-	struct kvm_msr_entry entry;
-};
-
 bool kvm_msr_get(const struct kvm_vcpu *v, uint32_t index, uint64_t *value)
 {
-	struct one_msr m = { .head.nmsrs = 1, .entry.index = index };
+	KVM_TABLE(kvm_msrs, 1) m = { .bytes = { 0 } };
 
+	m.head.nmsrs = 1;
+	m.head.entries[0].index = index;
 	if (ioctl(v->fd, KVM_GET_MSRS, &m) != 1)
 		return false;
-	*value = m.entry.data;
+	*value = m.head.entries[0].data;
 	return true;
 }
 
 bool kvm_msr_set(const struct kvm_vcpu *v, uint32_t index, uint64_t value)
 {
-	struct one_msr m = { .head.nmsrs = 1, .entry = { .index = index, .data = value } };
+	KVM_TABLE(kvm_msrs, 1) m = { .bytes = { 0 } };
 
+	m.head.nmsrs = 1;
+	m.head.entries[0] = (struct kvm_msr_entry){ .index = index, .data = value };
 	return ioctl(v->fd, KVM_SET_MSRS, &m) == 1;
 }
 
@@ -129,21 +128,22 @@ static uint64_t *field_of(const struct kvm_vcpu *v, const struct kernel_msr *r)
 
 /* All in one call: which they are is in `row`. */
 struct msr_batch {
-	struct kvm_msrs head;
-	struct kvm_msr_entry entry[LM_ARRAY_SIZE(kernel_msrs)];
 	const struct kernel_msr *row[LM_ARRAY_SIZE(kernel_msrs)];
+	KVM_TABLE(kvm_msrs, LM_ARRAY_SIZE(kernel_msrs)) table;
 };
 
 static void fill_batch(const struct kvm_vcpu *v, struct msr_batch *b)
 {
-	*b = (struct msr_batch){ 0 };
+	struct kvm_msrs *msrs = &b->table.head;
+
+	memset(b, 0, sizeof(*b));
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(kernel_msrs); k++) {
 		const struct kernel_msr *r = &kernel_msrs[k];
 
 		if (r->field == NO_FIELD || !exists(&v->c->sys->model, r))
 			continue;
-		b->row[b->head.nmsrs] = r;
-		b->entry[b->head.nmsrs++] = (struct kvm_msr_entry){
+		b->row[msrs->nmsrs] = r;
+		msrs->entries[msrs->nmsrs++] = (struct kvm_msr_entry){
 			.index = r->index, .data = *field_of(v, r),
 		};
 	}
@@ -154,10 +154,10 @@ int kvm_msrs_save(struct kvm_vcpu *v)
 	struct msr_batch b;
 
 	fill_batch(v, &b);
-	if (ioctl(v->fd, KVM_GET_MSRS, &b) != (int)b.head.nmsrs)
+	if (ioctl(v->fd, KVM_GET_MSRS, &b.table) != (int)b.table.head.nmsrs)
 		return -EIO;
-	for (unsigned k = 0; k < b.head.nmsrs; k++)
-		*field_of(v, b.row[k]) = b.entry[k].data;
+	for (unsigned k = 0; k < b.table.head.nmsrs; k++)
+		*field_of(v, b.row[k]) = b.table.head.entries[k].data;
 	return 0;
 }
 
@@ -166,7 +166,7 @@ int kvm_msrs_load(const struct kvm_vcpu *v)
 	struct msr_batch b;
 
 	fill_batch(v, &b);
-	return ioctl(v->fd, KVM_SET_MSRS, &b) == (int)b.head.nmsrs ? 0 : -EIO;
+	return ioctl(v->fd, KVM_SET_MSRS, &b.table) == (int)b.table.head.nmsrs ? 0 : -EIO;
 }
 
 /* ---- Accesses that the kernel sends here ---- */

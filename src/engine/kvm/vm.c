@@ -83,13 +83,11 @@ static void send_message(struct x86_system *sys, uint64_t address, uint32_t data
 /* The kernel reports EOIs of vectors that it finds in routes of level-triggered messages. */
 static void set_routes(const struct kvm_vm *vm)
 {
-	struct {
-		struct kvm_irq_routing head;
-		struct kvm_irq_routing_entry entry[KVM_IOAPIC_PINS];
-	} table = { .head.nr = KVM_IOAPIC_PINS };
+	KVM_TABLE(kvm_irq_routing, KVM_IOAPIC_PINS) table = { .bytes = { 0 } };
 
+	table.head.nr = KVM_IOAPIC_PINS;
 	for (unsigned k = 0; k < KVM_IOAPIC_PINS; k++)
-		table.entry[k] = (struct kvm_irq_routing_entry){
+		table.head.entries[k] = (struct kvm_irq_routing_entry){
 			.gsi = k,
 			.type = KVM_IRQ_ROUTING_MSI,
 			.u.msi = {
