@@ -170,6 +170,10 @@ static int test_dirty_log(struct guest_box *g, const struct engine_ops *kvm,
 	uint64_t *words;
 	int status;
 
+	if (g->emulated) {
+		printf("written pages: not tried: this emulated /dev/kvm keeps no log\n");
+		return 0;
+	}
 	box_attach(g, kvm, start);
 	if (dirty_start(&g->ram.dirty, g->ram.size, NULL) ||
 	    kvm->dirty_log(&g->sys, DIRTY_LOG_START, NULL))
