@@ -3,11 +3,12 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 SECONDS ?= 3600
 ROUNDS  ?= 5
+SOAK    ?= 1200
 ARGS    ?=
 
 PACKAGES := build guest $(if $(filter-out 0,$(shell id -u)),guest-user)
 
-.PHONY: all run check check-fast check-kernels check-crash check-fs check-firmware check-kvm bench fuzz guest kernels install clean help
+.PHONY: all run check check-fast check-kernels check-crash check-fs check-firmware check-kvm soak bench fuzz guest kernels install clean help
 
 all: $(BUILD)/build.ninja ## build
 	@ninja -C $(BUILD) --quiet
@@ -46,6 +47,10 @@ check-firmware: all ## every boot by SeaBIOS and OVMF, memory tests to the end (
 check-crash: all ## kill -9 200 times while guests write and flush (an hour)
 	@tools/install-packages $(PACKAGES) check
 	@tools/check build crash
+
+soak: all ## Debian's programs beside the host's, then stressors that check themselves for SOAK seconds (1200)
+	@tools/install-packages $(PACKAGES)
+	@tests/soak/run --stress $(SOAK)
 
 bench: ## benchmarks beside QEMU and Bochs; an hour on a quiet machine (ROUNDS, 5; one alone: bench/run --help)
 	@tools/install-packages $(PACKAGES) check bench

@@ -1,15 +1,15 @@
 /*
  * CPUID (SDM vol. 2 CPUID): one function a leaf; feature bits from one table.
  *
- * The CPU introduces itself as a Sapphire Rapids server (family 6, model 0x8f): the oldest Intel
- * model for which kernels look for neither errata nor for most speculation flaws, and old enough
- * that every supported kernel knows it. What it lacks of that model is hidden feature by feature:
- * AVX-512, AMX, TSX, PKU, CET, LA57, LAM, MONITOR and performance counters.
+ * The CPU introduces itself as an Intel processor of a model that there is none of (family 6, model
+ * 0xff). Programs that ask for feature bits get what there is; those that know models by their numbers
+ * know no other instructions by this one, as compilers' own dispatchers do (GCC's target_clones with
+ * arch=NAME looks at nothing else). Kernels look for neither errata nor flaws of other models.
  */
 #include "isa/x86/cpu.h"
 #include "isa/x86/kvm_pv.h"
 
-#define SIGNATURE      0x000806f8u /* family 6, model 0x8f, stepping 8 */
+#define SIGNATURE      0x000f06f0u /* family 6, model 0xff, stepping 0 */
 #define MAX_BASIC      0x16u
 #define MAX_LIMITED    2u /* with IA32_MISC_ENABLE's limit, for ancient systems */
 #define MAX_EXTENDED   0x80000008u

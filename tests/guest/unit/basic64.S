@@ -136,7 +136,7 @@ main:
 	CHECK 31, %ebx, 0x756e6547
 	movl $1, %eax
 	cpuid
-	CHECK 31, %eax, 0x000806f8
+	CHECK 31, %eax, 0x000f06f0
 
 	/* MMIO */
 	movl $DEVICE, %edi
