@@ -14,8 +14,8 @@
 #include "cmd/verb.h"
 
 const struct verb *const verbs[] = {
-    &run_verb, &ps_verb, &pause_verb, &resume_verb, &stop_verb, &screenshot_verb, &sendkeys_verb,
-    &image_verb, &doctor_verb, &completion_verb, &man_verb, &help_verb, &net_slirp_verb,
+    &run_verb, &ps_verb, &pause_verb, &resume_verb, &stop_verb, &balloon_verb,
+    &screenshot_verb, &sendkeys_verb, &image_verb, &doctor_verb, &completion_verb, &man_verb, &help_verb, &net_slirp_verb,
     NULL,
 };
 

@@ -30,6 +30,8 @@ static const struct option ps_options[] = {
 };
 
 static const char *const ps_paragraphs[] = {
+	"USED is what of the guest's memory the host has given it so far; with --json there is more, as the "
+	"guest's balloon tells it.",
 	"A machine that does not answer within two seconds is listed as \"silent\".",
 	NULL,
 };
@@ -117,9 +119,9 @@ static struct shown show_time(const json_t *status)
 	return s;
 }
 
-static struct shown show_size(const json_t *status)
+static struct shown show_size(const json_t *status, const char *key)
 {
-	const json_t *n = json_object_get(status, "memory");
+	const json_t *n = json_object_get(status, key);
 	struct shown s = { "-" };
 
 	if (json_is_integer(n) && json_integer_value(n) > 0)
@@ -138,12 +140,13 @@ static void print_table(const json_t *list)
 
 		width = len > width ? len : width;
 	}
-	printf("%-*s  %7s  %-6s  %5s  %6s  %-8s  %s\n", (int)width, "NAME", "PID", "ENGINE", "VCPUS",
-	       "MEMORY", "STATE", "UPTIME");
+	printf("%-*s  %7s  %-6s  %5s  %6s  %6s  %-8s  %s\n", (int)width, "NAME", "PID", "ENGINE",
+	       "VCPUS", "MEMORY", "USED", "STATE", "UPTIME");
 	json_array_foreach(list, k, status)
-		printf("%-*s  %7s  %-6s  %5s  %6s  %-8s  %s\n", (int)width, show(status, "name").text,
+		printf("%-*s  %7s  %-6s  %5s  %6s  %6s  %-8s  %s\n", (int)width, show(status, "name").text,
 		       show_number(status, "pid").text, show(status, "engine").text,
-		       show_number(status, "cpus").text, show_size(status).text,
+		       show_number(status, "cpus").text, show_size(status, "memory").text,
+		       show_size(status, "resident").text,
 		       show(status, "state").text, show_time(status).text);
 }
 

@@ -386,6 +386,28 @@ static int parse_ssh_key(void *target, const char *value, struct lm_err *err)
 	return seed_ssh_key(&((struct run_args *)target)->seed, value, err);
 }
 
+static int parse_balloon(void *target, const char *value, struct lm_err *err)
+{
+	((struct run_args *)target)->config.balloon = !strcmp(value, "on");
+	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+		return lm_err_set(err, -EINVAL, "the choices are on and off");
+	return 0;
+}
+
+static int parse_watchdog(void *target, const char *value, struct lm_err *err)
+{
+	static const char *const words[] = {
+	    [WATCHDOG_RESET] = "reset", [WATCHDOG_POWEROFF] = "poweroff", [WATCHDOG_PAUSE] = "pause"};
+
+	for (unsigned k = WATCHDOG_RESET; k < LM_ARRAY_SIZE(words); k++) {
+		if (strcmp(value, words[k]) != 0)
+			continue;
+		((struct run_args *)target)->config.watchdog = k;
+		return 0;
+	}
+	return lm_err_set(err, -EINVAL, "the choices are reset, poweroff and pause");
+}
+
 static int parse_rm(void *target, const char *value, struct lm_err *err)
 {
 	return 0;
@@ -488,6 +510,11 @@ static const struct option run_options[] = {
     {"user-data", "FILE", "for cloud-init in an image: its user data", NULL, parse_user_data},
     {"ssh-key", "FILE", "for cloud-init: a public key of who may log in; may be repeated", NULL,
      parse_ssh_key, .repeats = true},
+    {"balloon", "on|off", "the guest gives free memory back to the host, and more by `lamina balloon`",
+     "on", parse_balloon},
+    {"watchdog", "reset|poweroff|pause",
+     "a watchdog (ACPI WDAT; Linux: wdat_wdt), and what happens when the guest does not feed it", "none",
+     parse_watchdog},
     {"rm", NULL, "keep nothing of the machine at its end: so it is always, and may be said", NULL,
      parse_rm},
     {"config", "FILE", "take options from a JSON file such as --dry-run prints; may be repeated", NULL,
@@ -868,7 +895,7 @@ static int prepare(struct run_args *args, const struct operands *rest, struct lm
 static int run_main(const struct verb *self, int argc, char **argv, struct lm_err *err)
 {
 	static struct run_args args = {
-	    .config = {.cpus = 1, .memory = 512 * MIB},
+	    .config = {.cpus = 1, .memory = 512 * MIB, .balloon = true},
 	    .engine = "auto",
 	};
 	struct operands rest;

@@ -45,7 +45,7 @@ extern const struct verb *const verbs[];
 /* By name, hidden ones too, or NULL. */
 const struct verb *verb_find(const char *name);
 
-extern const struct verb run_verb, ps_verb, pause_verb, resume_verb, stop_verb, screenshot_verb, sendkeys_verb, image_verb, doctor_verb, help_verb, completion_verb, man_verb,
+extern const struct verb run_verb, ps_verb, pause_verb, resume_verb, stop_verb, balloon_verb, screenshot_verb, sendkeys_verb, image_verb, doctor_verb, help_verb, completion_verb, man_verb,
 	net_slirp_verb;
 
 #endif

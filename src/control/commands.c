@@ -5,6 +5,32 @@
 #include "control/screen.h"
 #include "machine/machine.h"
 
+/* Zero is "not known" and left out. */
+static void add_bytes(json_t *object, const char *name, uint64_t bytes)
+{
+	if (bytes)
+		json_object_set_new(object, name, json_integer((json_int_t)bytes));
+}
+
+static void add_memory(json_t *result, const struct machine *m)
+{
+	struct machine_memory mem;
+	json_t *guest;
+
+	machine_memory(m, &mem);
+	add_bytes(result, "resident", mem.resident);
+	if (!mem.has_balloon)
+		return;
+	guest = json_pack("{s:I, s:I}", "target", (json_int_t)mem.target, "ballooned",
+			  (json_int_t)mem.ballooned);
+	add_bytes(guest, "total", mem.total);
+	add_bytes(guest, "free", mem.free);
+	add_bytes(guest, "available", mem.available);
+	add_bytes(guest, "caches", mem.caches);
+	add_bytes(guest, "reported", mem.reported);
+	json_object_set_new(result, "balloon", guest);
+}
+
 static int status(struct control_request *r, json_t *args, json_t *result, struct lm_err *err)
 {
 	const struct machine_config *config = machine_config(r->machine);
@@ -20,7 +46,21 @@ static int status(struct control_request *r, json_t *args, json_t *result, struc
 	json_object_set_new(result, "memory", json_integer((json_int_t)config->memory));
 	json_object_set_new(result, "state", json_string(machine_state_name(r->machine)));
 	json_object_set_new(result, "uptime", json_real(machine_uptime(r->machine)));
+	add_memory(result, r->machine);
 	return 0;
+}
+
+/* Without `keep` it only tells. */
+static int balloon(struct control_request *r, json_t *args, json_t *result, struct lm_err *err)
+{
+	json_int_t keep = -1;
+	int rc = control_unpack(args, err, "{s?:I}", "keep", &keep);
+
+	if (!rc && json_object_get(args, "keep"))
+		rc = machine_balloon(r->machine, keep < 0 ? 0 : (uint64_t)keep, err);
+	if (!rc)
+		add_memory(result, r->machine);
+	return rc;
 }
 
 static int pause_machine(struct control_request *r, json_t *args, json_t *result, struct lm_err *err)
@@ -65,6 +105,7 @@ const struct control_command control_commands[] = {
 	{ "status", status, .still = false },
 	{ "pause", pause_machine, .still = true },
 	{ "resume", resume_machine, .still = true },
+	{ "balloon", balloon, .still = false },
 	{ "power-button", press_power_button, .still = false },
 	{ "quit", quit, .still = false },
 	{ "screenshot", control_screenshot, .still = false },

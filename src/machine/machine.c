@@ -76,6 +76,26 @@ static void on_panicked(void *opaque)
 	end_with(opaque, END_PANIC, 0);
 }
 
+static void pause_task(struct machine *m, void *opaque)
+{
+	machine_pause(m);
+}
+
+/* As config says: for the guest it is as if somebody had pressed a button. */
+static void on_watchdog(void *opaque)
+{
+	static struct machine_task pause = { .run = pause_task };
+	struct machine *m = opaque;
+
+	log_line(LOG_WARN, "the guest did not feed its watchdog");
+	if (m->config.watchdog == WATCHDOG_RESET)
+		on_reset(m);
+	else if (m->config.watchdog == WATCHDOG_POWEROFF)
+		on_power_off(m);
+	else
+		machine_when_still(m, &pause);
+}
+
 static void on_debug_exit(void *opaque, uint32_t status)
 {
 	end_with(opaque, END_DEBUG_EXIT, (int)(status & 0xff));
@@ -278,11 +298,13 @@ static int open_screens(struct machine *m, struct lm_err *err)
 static int build_board(struct machine *m, struct lm_err *err)
 {
 	struct pc_config board = {
-		.ops = { on_power_off, on_reset, on_panicked, on_debug_exit, m },
+		.ops = { on_power_off, on_reset, on_panicked, on_debug_exit, on_watchdog, m },
 		.disks = m->config.disk_count,
 		.cdroms = m->config.cdrom_count,
 		.boot_cdrom = m->config.boot_cdrom,
 		.test_devices = m->config.test_devices,
+		.balloon = m->config.balloon && !m->config.deterministic,
+		.watchdog = m->config.watchdog != WATCHDOG_NONE,
 		.firmware = m->config.firmware,
 		.serial_console = !m->config.display_text,
 		.entropy_seed = m->config.deterministic ? 1 : 0,

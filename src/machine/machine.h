@@ -78,6 +78,13 @@ struct machine_config {
 	unsigned share_count;
 	unsigned timeout_s;     /* 0: none */
 	bool no_reboot;
+	bool balloon;
+	enum watchdog_action {
+		WATCHDOG_NONE, /* the machine has no watchdog */
+		WATCHDOG_RESET,
+		WATCHDOG_POWEROFF,
+		WATCHDOG_PAUSE,
+	} watchdog;
 	bool test_devices;
 	bool deterministic;     /* virtual clock, one vCPU, synchronous disks */
 
@@ -171,6 +178,21 @@ bool machine_paused(const struct machine *m);
 int machine_dirty_start(struct machine *m, struct lm_err *err);
 int machine_dirty_take(struct machine *m, uint64_t *to, struct lm_err *err);
 void machine_dirty_stop(struct machine *m);
+
+/* Memory as the host and, where there is a balloon, as the guest sees it; bytes, 0 for not known. */
+struct machine_memory {
+	uint64_t resident;  /* of the guest's RAM on the host */
+	bool has_balloon;
+	uint64_t target;    /* what the guest was told to leave to the host */
+	uint64_t ballooned; /* what it has left */
+	uint64_t total, free, available, caches; /* in the guest, within the last seconds */
+	uint64_t reported;  /* given back as free, ever */
+};
+
+/* Under the device lock. */
+void machine_memory(const struct machine *m, struct machine_memory *out);
+/* Asks the guest to do with that many bytes of its memory; -ENODEV without a balloon. */
+int machine_balloon(struct machine *m, uint64_t keep, struct lm_err *err);
 
 /* The ACPI power button. The event loop's thread. */
 void machine_power_button(struct machine *m);

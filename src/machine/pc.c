@@ -179,6 +179,21 @@ static int add_uarts(struct pc *pc, struct chardev *serial, struct lm_err *err)
 			 NULL, err);
 }
 
+static void on_watchdog(void *opaque)
+{
+	struct pc *pc = opaque;
+
+	pc->ops.watchdog(pc->ops.opaque);
+}
+
+static int add_watchdog(struct pc *pc, struct lm_err *err)
+{
+	pc->watchdog = calloc(1, sizeof(*pc->watchdog));
+	if (!pc->watchdog)
+		return lm_err_set(err, -ENOMEM, "no memory for the watchdog");
+	return watchdog_init(pc->watchdog, pc->loop, &pc->port, on_watchdog, pc, err);
+}
+
 static int add_legacy(struct pc *pc, const struct pc_config *config, struct lm_err *err)
 {
 	struct i8042_reset_line reset = { on_reset, pc };
@@ -197,6 +212,8 @@ static int add_legacy(struct pc *pc, const struct pc_config *config, struct lm_e
 		rc = acpi_pm_init(&pc->pm, pc->loop, &pc->port, isa_line(pc, PC_IRQ_SCI), pm, err);
 	if (!rc)
 		rc = pvpanic_init(&pc->pvpanic, &pc->port, on_panic, pc, err);
+	if (!rc && config->watchdog)
+		rc = add_watchdog(pc, err);
 	return rc;
 }
 
@@ -292,6 +309,15 @@ static int add_vsock(struct pc *pc, struct vsockdev *backend, uint64_t cid, stru
 	return pc_add_virtio(pc, &pc->vsock->pci, &pc->vsock->vsock.virtio, err);
 }
 
+static int add_balloon(struct pc *pc, struct lm_err *err)
+{
+	pc->balloon = calloc(1, sizeof(*pc->balloon));
+	if (!pc->balloon)
+		return lm_err_set(err, -ENOMEM, "no memory for the balloon");
+	virtio_balloon_init(&pc->balloon->balloon, pc->ram, pc->loop);
+	return pc_add_virtio(pc, &pc->balloon->pci, &pc->balloon->balloon.virtio, err);
+}
+
 static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err *err)
 {
 	struct irq_line line[PCI_INTX_LINES];
@@ -330,6 +356,8 @@ static int add_pci(struct pc *pc, const struct pc_config *config, struct lm_err 
 	rc = pc_add_virtio(pc, &pc->rng_pci, &pc->rng.virtio, err);
 	for (unsigned k = 0; !rc && k < config->shares; k++)
 		rc = add_share(pc, config->share[k], err);
+	if (!rc && config->balloon)
+		rc = add_balloon(pc, err);
 	return rc;
 }
 
@@ -363,6 +391,7 @@ static struct acpi_config acpi_config(const struct pc *pc)
 		.keyboard = true,
 		.mouse = pc->kbc.has_mouse,
 		.pvpanic = true,
+		.watchdog = pc->watchdog != NULL,
 		.fw_cfg = true,
 	};
 }
@@ -482,6 +511,8 @@ int pc_reset(struct pc *pc, struct lm_err *err)
 	for (unsigned k = 0; k < PC_UARTS; k++)
 		uart_reset(&pc->uart[k]);
 	rtc_reset(&pc->rtc);
+	if (pc->watchdog)
+		watchdog_reset(pc->watchdog);
 	pit_reset(&pc->pit);
 	if (pc->testdev)
 		testdev_reset(pc->testdev);
@@ -517,6 +548,12 @@ void pc_fini(struct pc *pc)
 		virtio_device_fini(&pc->share[k]->fs.virtio);
 		free(pc->share[k]);
 	}
+	if (pc->balloon)
+		virtio_balloon_fini(&pc->balloon->balloon);
+	free(pc->balloon);
+	if (pc->watchdog)
+		watchdog_fini(pc->watchdog);
+	free(pc->watchdog);
 	if (pc->console.ports)
 		virtio_console_fini(&pc->console);
 	firmware_unload(&pc->firmware);

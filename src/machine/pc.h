@@ -20,9 +20,11 @@
 #include "dev/chipset/rtc.h"
 #include "dev/chipset/testdev.h"
 #include "dev/chipset/uart.h"
+#include "dev/chipset/watchdog.h"
 #include "dev/nvme/nvme.h"
 #include "dev/pci_host.h"
 #include "dev/vga/vga.h"
+#include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
 #include "dev/virtio/net.h"
@@ -47,6 +49,7 @@ struct pc_ops {
 	void (*reset)(void *opaque);
 	void (*panicked)(void *opaque);
 	void (*debug_exit)(void *opaque, uint32_t status);
+	void (*watchdog)(void *opaque); /* the guest's watchdog was not fed in time */
 	void *opaque;
 };
 
@@ -68,6 +71,8 @@ struct pc_config {
 	bool boot_cdrom;               /* firmware tries CD-ROMs before disks */
 	struct fsdev *share[PC_MAX_SHARES];
 	unsigned shares;
+	bool balloon;
+	bool watchdog;
 	bool test_devices;
 	struct firmware_files firmware; /* code is NULL for direct boots */
 	struct chardev *debug;          /* what firmware says on its debug port, or NULL */
@@ -97,6 +102,11 @@ struct pc_disk {
 
 struct pc_share {
 	struct virtio_fs fs;
+	struct virtio_pci pci;
+};
+
+struct pc_balloon {
+	struct virtio_balloon balloon;
 	struct virtio_pci pci;
 };
 
@@ -133,6 +143,8 @@ struct pc {
 	struct pc_vsock *vsock; /* NULL: none */
 	struct pc_share *share[PC_MAX_SHARES];
 	unsigned shares;
+	struct pc_balloon *balloon; /* or NULL */
+	struct watchdog *watchdog;  /* or NULL */
 	struct firmware firmware;
 	struct ahci *ahci;       /* with firmware, CD-ROMs or SATA disks, else NULL */
 	unsigned ahci_ports;     /* in use */

@@ -1,7 +1,10 @@
 #include "mem/ram.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bug.h"
@@ -182,6 +185,30 @@ void ram_note_write(struct ram *ram, const void *p, uint64_t len)
 		if (offset < r->size)
 			code_map_note(&ram->code, GPA(r->start + offset), len);
 	}
+}
+
+void ram_discard(struct ram *ram, void *p, uint64_t len)
+{
+	uint64_t start = align_up((uint64_t)((uint8_t *)p - ram->base), PAGE_SIZE);
+	uint64_t end = align_down((uint64_t)((uint8_t *)p - ram->base) + len, PAGE_SIZE);
+	int rc;
+
+	if (start >= end)
+		return;
+	if (ram->fd >= 0)
+		rc = fallocate(ram->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start,
+			       (off_t)(end - start));
+	else
+		rc = madvise(ram->base + start, end - start, MADV_REMOVE);
+	if (!rc)
+		ram_note_write(ram, ram->base + start, end - start);
+}
+
+uint64_t ram_resident(const struct ram *ram)
+{
+	struct stat st;
+
+	return ram->fd >= 0 && !fstat(ram->fd, &st) ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
 uint64_t ram_low_top(const struct ram *ram)

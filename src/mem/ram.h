@@ -126,6 +126,14 @@ static inline void ram_mark_dirty(const struct ram *ram, const void *p, uint64_t
  */
 void ram_note_write(struct ram *ram, const void *p, uint64_t len);
 
+/*
+ * Gives the whole pages of [p, p + len), host addresses inside RAM, back to the host: their content
+ * is lost, and they read as zeros from here on. Where the host cannot do that nothing happens.
+ */
+void ram_discard(struct ram *ram, void *p, uint64_t len);
+/* Bytes of RAM that the host has given us so far, less what it got back; 0 where that is not known. */
+uint64_t ram_resident(const struct ram *ram);
+
 /* Highest RAM address below 4 GiB and bytes of RAM above 4 GiB, for e820 and CMOS. */
 uint64_t ram_low_top(const struct ram *ram);
 uint64_t ram_high_size(const struct ram *ram);

@@ -26,6 +26,7 @@ static const struct acpi_config typical = {
     .uarts = 2,
     .keyboard = true,
     .pvpanic = true,
+    .watchdog = true,
     .fw_cfg = true,
 };
 
@@ -82,6 +83,7 @@ static void test_structure(void)
 	check_table(at(le_load(area + 24, 8)), "XSDT");
 	check_table(find("APIC"), "APIC");
 	check_table(find("MCFG"), "MCFG");
+	check_table(find("WDAT"), "WDAT");
 	fadt = find("FACP");
 	check_table(fadt, "FACP");
 	CHECK_EQ(le_load(fadt + 4, 4), 276);
@@ -256,7 +258,7 @@ static void check_same_aml(const char *dir)
 
 static void test_iasl(void)
 {
-	static const char *const names[] = {"dsdt", "facp", "apic", "mcfg"};
+	static const char *const names[] = {"dsdt", "facp", "apic", "mcfg", "wdat"};
 	char dir[] = "/tmp/lamina-acpi-XXXXXX", command[128];
 	struct acpi_config c = typical;
 
@@ -270,6 +272,7 @@ static void test_iasl(void)
 	save(dir, "facp", find("FACP"));
 	save(dir, "apic", find("APIC"));
 	save(dir, "mcfg", find("MCFG"));
+	save(dir, "wdat", find("WDAT"));
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(names); k++)
 		CHECK_EQ(run_iasl(dir, names[k], ""), 0);
 	check_same_aml(dir);

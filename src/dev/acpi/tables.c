@@ -9,6 +9,7 @@
 #include "dev/acpi/aml.h"
 #include "dev/acpi/dsdt.h"
 #include "dev/acpi/pm.h"
+#include "dev/chipset/watchdog.h"
 #include "dev/chipset/layout.h"
 #include "dev/chipset/rtc.h"
 
@@ -132,6 +133,27 @@ struct PACKED mcfg {
 	uint32_t reserved2;
 };
 
+/* The watchdog's specification, "WDAT": what can be done, and by which access to which register. */
+struct PACKED wdat_entry {
+	uint8_t action, instruction;
+	uint16_t reserved;
+	struct gas where;
+	uint32_t value, mask;
+};
+
+struct PACKED wdat {
+	struct header header;
+	uint32_t watchdog_header_length;
+	uint16_t pci_segment;
+	uint8_t pci_bus, pci_device, pci_function, reserved1[3];
+	uint32_t period_ms, max_count, min_count;
+	uint8_t flags, reserved2[3];
+	uint32_t entries;
+	struct wdat_entry entry[];
+};
+
+_Static_assert(sizeof(struct wdat_entry) == 24, "WDAT, table 2");
+_Static_assert(sizeof(struct wdat) == 68, "WDAT, table 1");
 _Static_assert(sizeof(struct rsdp) == ACPI_RSDP_SIZE, "RSDP, ACPI 6.4 table 5.3");
 _Static_assert(sizeof(struct fadt) == 276, "FADT, ACPI 6.4 table 5.9");
 _Static_assert(sizeof(struct facs) == 64, "FACS, ACPI 6.4 table 5.14");
@@ -161,7 +183,8 @@ _Static_assert(sizeof(struct facs) == 64, "FACS, ACPI 6.4 table 5.14");
 #define INTI_ACTIVE_HIGH_LEVEL 0xd
 #define IOAPIC_ID	       0
 #define FACS_VERSION	       2
-#define TABLE_MAX	       4
+#define WDAT_ENABLED	       1
+#define TABLE_MAX	       6
 
 struct builder {
 	const struct acpi_config *config;
@@ -391,6 +414,67 @@ static void build_mcfg(struct builder *b)
 	list(b, m);
 }
 
+/* ---- WDAT ---- */
+
+enum wdat_action {
+	WDAT_RESTART = 1,
+	WDAT_GET_CURRENT = 4,
+	WDAT_GET_COUNT = 5,
+	WDAT_SET_COUNT = 6,
+	WDAT_IS_RUNNING = 8,
+	WDAT_RUN = 9,
+	WDAT_IS_STOPPED = 10,
+	WDAT_STOP = 11,
+	WDAT_GET_STATUS = 32,
+	WDAT_SET_STATUS = 33,
+};
+
+enum wdat_instruction { WDAT_READ_VALUE, WDAT_READ_COUNT, WDAT_WRITE_VALUE, WDAT_WRITE_COUNT };
+
+static const struct {
+	uint8_t action, instruction, port, bytes;
+	uint32_t value, mask;
+} wdat_actions[] = {
+    {WDAT_RESTART, WDAT_WRITE_VALUE, WATCHDOG_RESTART, 1, 1, 1},
+    {WDAT_GET_CURRENT, WDAT_READ_COUNT, WATCHDOG_CURRENT, 4, 0, WATCHDOG_MAX_COUNT},
+    {WDAT_GET_COUNT, WDAT_READ_COUNT, WATCHDOG_COUNT, 4, 0, WATCHDOG_MAX_COUNT},
+    {WDAT_SET_COUNT, WDAT_WRITE_COUNT, WATCHDOG_COUNT, 4, 0, WATCHDOG_MAX_COUNT},
+    {WDAT_IS_RUNNING, WDAT_READ_VALUE, WATCHDOG_CONTROL, 1, 1, 1},
+    {WDAT_RUN, WDAT_WRITE_VALUE, WATCHDOG_CONTROL, 1, 1, 1},
+    {WDAT_IS_STOPPED, WDAT_READ_VALUE, WATCHDOG_CONTROL, 1, 0, 1},
+    {WDAT_STOP, WDAT_WRITE_VALUE, WATCHDOG_CONTROL, 1, 0, 1},
+    {WDAT_GET_STATUS, WDAT_READ_VALUE, WATCHDOG_STATUS, 1, 1, 1},
+    {WDAT_SET_STATUS, WDAT_WRITE_VALUE, WATCHDOG_STATUS, 1, 1, 1},
+};
+
+static void build_wdat(struct builder *b)
+{
+	size_t count = LM_ARRAY_SIZE(wdat_actions);
+	struct wdat *w = take(b, sizeof(*w) + count * sizeof(w->entry[0]), 16);
+
+	if (!w)
+		return;
+	w->watchdog_header_length = sizeof(*w) - sizeof(w->header);
+	w->pci_segment = 0xff; /* no PCI device */
+	w->pci_bus = w->pci_device = w->pci_function = 0xff;
+	w->period_ms = WATCHDOG_PERIOD_MS;
+	w->max_count = WATCHDOG_MAX_COUNT;
+	w->min_count = WATCHDOG_MIN_COUNT;
+	w->flags = WDAT_ENABLED;
+	w->entries = (uint32_t)count;
+	for (size_t k = 0; k < count; k++)
+		w->entry[k] = (struct wdat_entry){
+		    .action = wdat_actions[k].action,
+		    .instruction = wdat_actions[k].instruction,
+		    .where = io_register((uint16_t)(PC_PORT_WATCHDOG + wdat_actions[k].port),
+					 wdat_actions[k].bytes, wdat_actions[k].bytes == 4 ? 3 : 1),
+		    .value = wdat_actions[k].value,
+		    .mask = wdat_actions[k].mask,
+		};
+	finish(b, &w->header, "WDAT", 1);
+	list(b, w);
+}
+
 /* RSDT (4-byte pointers) or XSDT (8-byte pointers); returns its address. */
 static uint64_t build_root(struct builder *b, const char *signature, unsigned pointer)
 {
@@ -450,6 +534,8 @@ static int build(const struct acpi_config *config, uint64_t gpa, uint8_t *buf, s
 	build_fadt(&b);
 	build_madt(&b);
 	build_mcfg(&b);
+	if (config->watchdog)
+		build_wdat(&b);
 	rsdt = build_root(&b, "RSDT", 4);
 	xsdt = build_root(&b, "XSDT", 8);
 	if (b.full || b.len > INT32_MAX)

@@ -1,6 +1,6 @@
 /*
- * The ACPI tables of the PC board (ACPI 6.4 §5.2): RSDP, RSDT, XSDT, FADT, FACS, MADT, MCFG and
- * DSDT. Ports, interrupts and fixed addresses are those of dev/chipset/layout.h.
+ * The ACPI tables of the PC board (ACPI 6.4 §5.2): RSDP, RSDT, XSDT, FADT, FACS, MADT, MCFG,
+ * DSDT and, for a watchdog, WDAT. Ports, interrupts and fixed addresses are those of dev/chipset/layout.h.
  */
 #ifndef LM_DEV_ACPI_TABLES_H
 #define LM_DEV_ACPI_TABLES_H
@@ -24,7 +24,7 @@ struct acpi_config {
 	uint64_t pci64_start, pci64_end;
 	uint64_t ecam_base; /* PC_ECAM_SIZE bytes */
 	unsigned uarts;	    /* COM1 to COM<uarts>, at most 4 */
-	bool keyboard, mouse, pvpanic, fw_cfg;
+	bool keyboard, mouse, pvpanic, fw_cfg, watchdog;
 	uint64_t vmgenid; /* guest-physical address of the generation ID, 0 for none */
 };
 

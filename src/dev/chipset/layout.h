@@ -47,6 +47,7 @@
 #define PC_PORT_FW_CFG_DMA    0x514
 #define PC_PORT_PM	      0x600
 #define PC_PORT_GPE0	      0x620
+#define PC_PORT_WATCHDOG      0x630
 #define PC_PORT_PCI_CONFIG    0xcf8
 #define PC_PORT_RESET	      0xcf9 /* a byte inside the PCI address register */
 #define PC_PORT_TEST_IRQ      0x2000
