@@ -61,6 +61,24 @@ def case_share(binary):
         want("link", os.readlink(folder + "/a/soft"), "b/c")
 
 
+def case_modes(binary):
+    """The guest asks each time what the host has changed, or believes itself and writes late."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(folder + "/file", b"old")
+        run = start(binary, "--share", folder + ":/s:fresh", "--", "sh", "-c",
+                    "cat /s/file; echo; read go; cat /s/file /s/new")
+        run.expect(b"old\n")
+        write(folder + "/new", b"made later")
+        write(folder + "/file", b"changed in between, ")
+        run.send(b"\n")
+        want("status", run.finish(), 0)
+        want("what the guest saw", run.console, b"old\nchanged in between, made later")
+    with tempfile.TemporaryDirectory() as folder:
+        out = good(binary, "cd /s; for n in 1 2 3 4 5; do echo $n >>f; done; mv f g; sha256sum g | cut -c 1-64",
+                   "--share", folder + ":/s:exclusive")
+        want("sum", out.strip().decode(), hashlib.sha256(read(folder + "/g")).hexdigest())
+
+
 def case_two_shares(binary):
     """One is read-only for the guest, whatever it tries."""
     with tempfile.TemporaryDirectory() as a, tempfile.TemporaryDirectory() as b:

@@ -30,7 +30,7 @@ struct fs_server {
 	bool started; /* INIT was answered; atomic */
 	bool local;   /* the folder is on a file system of this host: quick requests are quick */
 	bool nowait_writes; /* until the file system says that it cannot; atomic */
-	unsigned not_quick; /* so many requests go to the threads, since one was slow */
+	unsigned not_quick; /* so many requests go to the threads, since one had to wait */
 };
 
 struct fuse_call {
