@@ -17,6 +17,7 @@
 
 #define REFRESH_MS   40
 #define UNIX_PREFIX  "unix:"
+#define SLOW_MS	     2000 /* a viewer that takes nothing for so long is left behind */
 #define BACKLOG	     4
 #define VIEWERS_MAX  8
 
@@ -287,6 +288,7 @@ static int create_rfb(struct screen_vnc *s, const char *name, struct lm_err *err
 	s->rfb->port = s->rfb->ipv6port = 0;
 	s->rfb->autoPort = FALSE;
 	s->rfb->handleEventsEagerly = TRUE;
+	s->rfb->maxClientWait = rfbMaxClientWait = SLOW_MS;
 	rfbInitServer(s->rfb); /* with port 0 it listens nowhere */
 	return 0;
 }
