@@ -221,8 +221,14 @@ def case_user(binary):
 
 def case_denied(binary, deny):
     """Where io_uring, userfaultfd, namespaces and KVM are forbidden; the doctor says so."""
-    want("result", command(binary, ["sh", "-c", "echo here; exit 4"], wrapper=[deny]),
-         (4, b"here\n", b""))
+    with tempfile.TemporaryDirectory() as folder:
+        with open(folder + "/disk", "wb") as f:
+            f.truncate(1 << 20)
+        status, out, err = command(binary, ["sh", "-c", "echo kept >/dev/vdb; sync; echo here; exit 4"],
+                                   "--stats", "--disk", folder + "/disk", wrapper=[deny])
+        want("result", (status, out, b"disk1.uring_requests 0\n" in err), (4, b"here\n", True))
+        with open(folder + "/disk", "rb") as f:
+            want("disk", f.read(5), b"kept\n")
     out = subprocess.run([deny, binary, "doctor"], stdout=subprocess.PIPE, check=True).stdout
     for name in (b"io_uring", b"userfaultfd"):
         want(name, bool(re.search(rb"^%s +no " % name, out, re.MULTILINE)), True)

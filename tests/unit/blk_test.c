@@ -506,6 +506,81 @@ static void test_open_errors(void)
 	unlink(path);
 }
 
+/* What an ephemeral disk was given, in an image of its own over the base. */
+static void test_save_overlay(void)
+{
+	struct image_options how = {.allow_backing = true};
+	struct lm_err err = {0};
+	struct image *saved;
+	struct fixture f;
+	char path[96];
+	uint8_t b;
+
+	snprintf(path, sizeof(path), "%s/saved.qcow2", dir);
+	how.path = path;
+	make_image();
+	setup(&f, ephemeral, LM_BIT(VIRTIO_BLK_F_WRITE_ZEROES));
+	memset(drv_ptr(&f.d, DATA), 0xaa, 512);
+	CHECK_EQ(request(&f, VIRTIO_BLK_T_OUT, 9, 512, false), VIRTIO_BLK_S_OK);
+	CHECK_EQ(erase(&f, VIRTIO_BLK_T_WRITE_ZEROES, 32, 8, 0), VIRTIO_BLK_S_OK);
+	CHECK_EQ(block_quiesce(f.disk, &err), 0);
+	CHECK_EQ(block_save_overlay(f.disk, path, &err), 0);
+	CHECK_EQ(block_save_overlay(f.disk, path, &err), -EEXIST);
+	teardown(&f);
+	CHECK_EQ(image_open(&saved, &how, &err), 0);
+	CHECK(saved && saved->backing && saved->size == SECTORS * 512);
+	for (unsigned k = 0; saved && k < SECTORS; k++) {
+		CHECK_EQ(image_read(saved, &b, k * 512 + 7, 1), 0);
+		CHECK_EQ(b, k == 9 ? 0xaa : k >= 32 && k < 40 ? 0 : k + 1);
+	}
+	image_close(saved);
+	unlink(path);
+	setup(&f, plain, 0);
+	CHECK_EQ(block_save_overlay(f.disk, path, &err), -EINVAL);
+	teardown(&f);
+}
+
+/* An error stops; requests wait until they can be served, or are given up. */
+static unsigned stops;
+
+static void on_stop(void *opaque, struct blockdev *dev, int error)
+{
+	stops++;
+	CHECK_EQ(error, -EIO);
+	CHECK(block_is_stopped(dev));
+}
+
+static void test_stop(bool synchronous)
+{
+	struct block_options o = {.synchronous = synchronous, .on_error = BLOCK_STOP, .stop = on_stop};
+	struct lm_err err = {0};
+	struct fixture f;
+
+	stops = 0;
+	make_image();
+	setup(&f, o, 0);
+	CHECK_EQ(truncate(image, 1024), 0);
+	CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, 5, 512, true), 0xee);
+	CHECK_EQ(stops, 1);
+	CHECK_EQ(block_quiesce(f.disk, &err), -EBUSY);
+	block_resume(f.disk); /* in vain */
+	f.disk->ops->drain(f.disk);
+	CHECK_EQ(stops, 2);
+	make_image();
+	block_resume(f.disk);
+	f.disk->ops->drain(f.disk);
+	CHECK_EQ(*drv_ptr(&f.d, STATUS), VIRTIO_BLK_S_OK);
+	CHECK_EQ(*drv_ptr(&f.d, DATA), 6);
+	CHECK(!block_is_stopped(f.disk));
+	CHECK_EQ(truncate(image, 1024), 0);
+	drv_start(&f.d, 0, 1, BLK_QUEUE_SIZE);
+	CHECK_EQ(request(&f, VIRTIO_BLK_T_IN, 5, 512, true), 0xee);
+	pci_bus_reset(&f.d.bus); /* gives up */
+	CHECK_EQ(f.blk.virtio.in_flight, 0);
+	CHECK(!block_is_stopped(f.disk));
+	teardown(&f);
+}
+
 static void test_locks(void)
 {
 	struct block_options ro = {.synchronous = true, .read_only = true, .path = image};
@@ -538,6 +613,11 @@ int main(void)
 	test_requests(plain);
 	test_requests(ephemeral);
 	test_requests(workers);
+	test_requests((struct block_options){.no_uring = true});
+	test_requests((struct block_options){.cache = BLOCK_CACHE_HOST});
+	test_save_overlay();
+	test_stop(false);
+	test_stop(true);
 	test_ranges();
 	test_erase(plain);
 	test_erase(ephemeral);
@@ -548,6 +628,7 @@ int main(void)
 	test_workers();
 	test_loop_completes();
 	test_threads(workers);
+	test_threads((struct block_options){.no_uring = true});
 	test_threads((struct block_options){.ephemeral = true});
 	test_overlay_race();
 	test_open_errors();
