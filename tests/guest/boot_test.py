@@ -272,6 +272,22 @@ def case_compat(binary, compat):
                      "--engine", engine, stdin=program), (0, b"COMPAT-OK\n", b""))
 
 
+def case_hostile_code(binary, program):
+    """A hostile program, with each table entry of the translator checked where it is used."""
+    with open(program, "rb") as f:
+        content = f.read()
+    words = ["sh", "-c", "cat >/tmp/hostile; chmod +x /tmp/hostile; /tmp/hostile"]
+    status, told, _ = command(binary, words, "--engine", "interp", "--cpus", "2", stdin=content)
+    want("result under interp", (status, told[-11:]), (0, b"HOSTILE-OK\n"))
+    want("result under jit", command(binary, words, "--engine", "jit", "--cpus", "2", stdin=content,
+                                     env={"LAMINA_JIT_CHECKS": "1"}), (0, told, b""))
+    run = start(binary, "--engine", "jit", "--stats", "--", "sh", "-c", "seq 1 2000 | sort -rn | sha256sum",
+                env={"LAMINA_JIT_CHECKS": "1"})
+    want("status with checks", run.finish(), 0)
+    want("entries were checked", bool(re.search(rb"jit.checked [1-9]", run.errors)), True)
+    want("stale entries of one vCPU", bool(re.search(rb"jit.stale 0\n", run.errors)), True)
+
+
 def case_old_host(binary):
     """Whatever the translator can do without, one by one and together; less address space is enough for auto."""
     words = ["sh", "-c", "seq 1 3000 | sort -rn | sha256sum; uname -m"]

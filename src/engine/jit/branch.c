@@ -97,12 +97,6 @@ static void leave_later(struct translation *t, uint8_t *patch, uint64_t rip, uns
 		t->side[t->sides++] = (struct side){ patch, rip, t->now, insns, t->flags };
 }
 
-static uint8_t *emit_jmp_rel32(struct emit *e)
-{
-	EMIT(e, 0xe9, 0, 0, 0, 0);
-	return e->full ? NULL : e->p - 4;
-}
-
 /* With h10 = gva of the target, flags parked. */
 static void emit_link(struct translation *t, uint32_t info)
 {

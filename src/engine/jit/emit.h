@@ -285,6 +285,14 @@ static inline uint8_t *emit_jcc_rel32(struct emit *e, unsigned cc)
 	return e->full ? NULL : e->p - 4;
 }
 
+/* jmp rel32 to be patched. */
+static inline uint8_t *emit_jmp_rel32(struct emit *e)
+{
+	emit_u8(e, 0xe9);
+	emit_u32(e, 0);
+	return e->full ? NULL : e->p - 4;
+}
+
 static inline void emit_jcc(struct emit *e, unsigned cc, const uint8_t *target)
 {
 	emit_u8(e, 0x0f);

@@ -115,6 +115,7 @@ static void init(void)
 {
 	look(&host);
 	take_away(&host, getenv("LAMINA_JIT_WITHOUT"));
+	host.checks = LM_JIT_CHECKS || getenv("LAMINA_JIT_CHECKS");
 	host.pext &= host.bmi2;
 	host.xgetbv1 &= host.avx;
 }

@@ -18,6 +18,7 @@ struct jit_host {
 	bool xgetbv1;  /* XGETBV with ECX = 1 tells XINUSE */
 	bool fsgsbase; /* WRGSBASE in user mode, else a system call */
 	bool space;    /* terabytes of address space can be reserved, else tables are small (table.c) */
+	bool checks;   /* each entry of a table is checked where it is used (check.c) */
 	uint64_t features; /* enum x86_feature bits: what copied instructions may need */
 };
 

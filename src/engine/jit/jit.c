@@ -698,6 +698,10 @@ static void jit_print_stats(const struct x86_cpu *c, FILE *out)
 	print_count(c, out, "table_misses", n->misses);
 	print_count(c, out, "table_flushes", n->flushes);
 	print_count(c, out, "faults", n->faults);
+	if (j->host->checks) {
+		print_count(c, out, "checked", n->checked);
+		print_count(c, out, "stale", n->stale);
+	}
 	print_count(c, out, "lookups", n->lookups);
 	print_count(c, out, "resolved", n->resolved);
 	print_count(c, out, "linked", n->linked);

@@ -298,7 +298,7 @@ struct jit_clock {
 
 struct jit_counters {
 	uint64_t entries, blocks, interp_steps, misses, flushes, invalidated, cache_flushes,
-		faults, lookups, resolved, linked, polls;
+		checked, stale, faults, lookups, resolved, linked, polls;
 };
 
 struct jit {
@@ -415,6 +415,11 @@ void link_clear(struct jit_table *t, uint32_t link);
 void links_forget(struct jit_table *t);
 /* Those to `pages` pages from the page number `first` on. */
 void links_forget_pages(struct jit_table *t, uint64_t first, uint64_t pages);
+
+/* check.c: looks at the entry that the guest is about to use, if there is one. A bug ends the process. */
+void check_entry(struct jit *j, uint64_t sum, bool write);
+/* The linear address that an operand's sum means; false: none that an entry may stand for. table.c. */
+bool table_linear(const struct jit_table *t, uint64_t sum, uint64_t *gva);
 
 /* translate.c */
 

@@ -154,7 +154,7 @@ static void emit_entry(struct translation *t, struct slow *s, unsigned from)
 	emit_index(t, s->dest, from, s->access & JIT_ACCESS_WRITE);
 	emit_table_load(e, s->dest);
 	emit_test_self(e, s->dest);
-	s->miss = emit_jcc_rel32(e, 4);
+	s->miss = t->j->host->checks ? emit_jmp_rel32(e) : emit_jcc_rel32(e, 4);
 	s->back = e->p + e->to_exec;
 }
 

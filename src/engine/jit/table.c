@@ -110,8 +110,7 @@ static bool is_narrow(const struct jit_table *t)
 	return t->mode & JIT_MODE_NARROW;
 }
 
-/* The linear address that an operand's sum means; false: none that an entry may stand for. */
-static bool linear_of(const struct jit_table *t, uint64_t sum, uint64_t *gva)
+bool table_linear(const struct jit_table *t, uint64_t sum, uint64_t *gva)
 {
 	uint64_t part = (sum >> 32) + JIT_NARROW_BELOW;
 
@@ -136,8 +135,10 @@ uint64_t table_fill(struct jit *j, uint64_t sum, bool write)
 	const uint8_t *page;
 	uint64_t addend, gva;
 
+	if (j->host->checks && table_entry(t, sum, write))
+		return table_entry(t, sum, write);
 	j->count.misses++;
-	if (c->access_checks || !linear_of(t, sum, &gva) || is_at_edge(t, sum) || !walk(c, gva, write, set, &w))
+	if (c->access_checks || !table_linear(t, sum, &gva) || is_at_edge(t, sum) || !walk(c, gva, write, set, &w))
 		return 0;
 	page = mmu_page(c, &w, ACCESS_READ);
 	if (!page || lapic_owns(c, w.gpa))
@@ -164,9 +165,13 @@ static uint64_t fill_for_group(struct jit *j, uint64_t gva, bool write)
 	return addend && (!write || table_entry(t, gva, true)) ? addend : JIT_NO_ADDEND;
 }
 
+/* With checks every access comes here, else those without an entry. */
 uint64_t jit_miss(struct jit *j, uint64_t gva, uint32_t access)
 {
 	uint64_t addend = 0;
+
+	if (j->host->checks)
+		check_entry(j, gva, access & JIT_ACCESS_WRITE);
 
 	if (access & JIT_ACCESS_GROUP)
 		return fill_for_group(j, gva, access & JIT_ACCESS_WRITE);
