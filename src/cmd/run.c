@@ -106,6 +106,11 @@ static void warn_above_host_memory(uint64_t size)
 			 size_format(size).text, size_format(host).text);
 }
 
+static int parse_cpu_model(void *target, const char *value, struct lm_err *err)
+{
+	return model_choose(&((struct run_args *)target)->config.cpu_model, value, err);
+}
+
 static int parse_memory(void *target, const char *value, struct lm_err *err)
 {
 	struct run_args *args = target;
@@ -461,6 +466,8 @@ static const struct option run_options[] = {
     {"engine", "auto|interp|jit|kvm", "what executes the guest's instructions", "auto",
      parse_engine},
     {"cpus", "N", "vCPUs", "1", parse_cpus},
+    {"cpu-model", MODEL_CHOICES, "what the guest's CPUs offer; FILE: JSON, docs/cpu-models.md",
+     "default", parse_cpu_model},
     {"memory", "SIZE", "RAM: a number with K, M, G or T behind it", "512M", parse_memory},
     {"kernel", "FILE", "kernel to boot: bzImage, ELF with a PVH entry, or multiboot",
      "the default guest's", parse_kernel},

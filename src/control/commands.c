@@ -42,6 +42,7 @@ static int status(struct control_request *r, json_t *args, json_t *result, struc
 	json_object_set_new(result, "pid", json_integer(getpid()));
 	json_object_set_new(result, "version", json_string(LAMINA_VERSION));
 	json_object_set_new(result, "engine", json_string(config->engine->name));
+	json_object_set_new(result, "cpu-model", json_string(config->cpu_model.name));
 	json_object_set_new(result, "cpus", json_integer(config->cpus));
 	json_object_set_new(result, "memory", json_integer((json_int_t)config->memory));
 	json_object_set_new(result, "state", json_string(machine_state_name(r->machine)));

@@ -344,7 +344,11 @@ static void system_init(struct machine *m)
 		m->sys.trace = &m->trace;
 	m->sys.listing = m->config.listing;
 	pthread_mutex_init(&m->sys.split_lock, NULL);
+	if (!m->config.cpu_model.features)
+		model_choose(&m->config.cpu_model, "default", NULL);
 	model_default(&m->sys.model, m->config.cpus, TSC_HZ);
+	m->sys.model.name = m->config.cpu_model.name;
+	m->sys.model.features = m->config.cpu_model.features;
 	if (m->config.firmware.code && m->config.memory < LM_BIT(FIRMWARE_PHYSICAL_BITS - 1))
 		m->sys.model.physical_bits = FIRMWARE_PHYSICAL_BITS;
 }

@@ -55,6 +55,7 @@ struct vsock_config {
 /* What the command line (or a caller of the library) asks for. Strings are borrowed. */
 struct machine_config {
 	const struct engine_ops *engine;
+	struct model_features cpu_model; /* what the guest may use; zeros: everything */
 	unsigned cpus;
 	uint64_t memory;        /* bytes */
 	const char *kernel;     /* bzImage, PVH ELF or multiboot 1; NULL only with firmware */

@@ -167,6 +167,11 @@ if unshare -m true 2>/dev/null; then
 else
 	echo 'not tried: no /dev/kvm (needs a mount namespace)'
 fi
+refuses 'cpu-model xyzzy: neither default, baseline, v2, v3, host nor a file' run --cpu-model xyzzy
+refuses 'cpu-model .*/folder: cannot read it' run --cpu-model "$dir/folder"
+refuses "cpu-model $dir/file: line 1: " run --cpu-model "$dir/file"
+echo '{"base": "v2", "features": {"avx2": true}}' >"$dir/model"
+refuses 'cpu-model .*/model: avx2 needs avx' run --cpu-model "$dir/model"
 for name in '' .x 'a b' a/b "$(printf 'a\nb')" "$(printf '%065d' 0)"; do
 	refuses 'a name has' run --name "$name"
 done
@@ -389,6 +394,7 @@ completes() {
 }
 completes doctor lamina doc
 completes '--memory' lamina run --me
+completes 'v2 v3' lamina run --cpu-model v
 completes 'auto interp jit kvm' lamina run --engine ''
 completes 'user' lamina run --net u
 completes "$dir/disk" lamina run --kernel "$dir/di"

@@ -305,6 +305,23 @@ def case_old_host(binary):
     want("auto takes the translator", b"jit.entries" in run.errors, True)
 
 
+def case_cpu_models(binary, features):
+    """Whoever has not got an instruction cannot execute it, under either engine."""
+    with open(features, "rb") as f:
+        program = f.read()
+    v2 = {"sse2", "popcnt", "sse4_2", "lahf_lm", "cx16"}
+    v3 = v2 | {"aes", "avx", "avx2", "bmi1", "movbe", "rdrand", "xsave", "tzcnt", "lzcnt"}
+    models = {"baseline": {"sse2"}, "v2": v2, "v3": v3, "default": v3 | {"sha_ni"}}
+    for number, (model, wanted) in enumerate(models.items()):
+        engine = ("interp", "jit")[number % 2]
+        for engine in ("jit", "interp") if model == "v2" else (engine,):
+            status, out, _ = command(binary, ["sh", "-c", "cat >/tmp/p; chmod +x /tmp/p; /tmp/p"],
+                                     "--engine", engine, "--cpu-model", model, stdin=program)
+            got = {line.split()[0] for line in out.decode().splitlines() if line.endswith(" 1")}
+            want(f"status under {engine}, model {model}", (status, out.count(b"\n")), (0, 15))
+            want(f"features under {engine}, model {model}", sorted(got), sorted(wanted))
+
+
 def case_clock(binary):
     """No time decides, but a clock that stands still or races does: the guest's against the host's."""
     start_s = time.monotonic()

@@ -178,6 +178,13 @@ static bool is_selector_read(const struct insn *i)
 	       i->op[0].kind == OPK_GPR;
 }
 
+/* The host may take the prefix for that of TZCNT or LZCNT, which the guest does not have. */
+static bool is_prefixed_scan(const struct insn *i)
+{
+	return i->rep == REP_F3 &&
+	       (i->mnemonic == ZYDIS_MNEMONIC_BSF || i->mnemonic == ZYDIS_MNEMONIC_BSR);
+}
+
 enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction *z,
 			    unsigned word)
 {
@@ -198,5 +205,7 @@ enum jit_class jit_classify(const struct insn *i, const ZydisDecodedInstruction 
 		return JIT_INTERP;
 	if (is_string(i)) /* MOVSD is another instruction too */
 		return plain_addresses(i, word) ? JIT_HELPER : JIT_INTERP;
+	if (is_prefixed_scan(i))
+		return JIT_INTERP;
 	return class_of[z->mnemonic];
 }

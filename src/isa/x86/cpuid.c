@@ -6,6 +6,10 @@
  * know no other instructions by this one, as compilers' own dispatchers do (GCC's target_clones with
  * arch=NAME looks at nothing else). Kernels look for neither errata nor flaws of other models.
  */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "isa/x86/cpu.h"
 #include "isa/x86/kvm_pv.h"
 
@@ -185,6 +189,35 @@ bool model_limit(struct x86_model *m, const struct model_host *host, uint64_t an
 		m->physical_bits = (uint8_t)bits;
 	return true;
 }
+
+/* ---- The host's own ---- */
+
+#if defined(__x86_64__)
+static bool host_says(const struct feature_bit *f)
+{
+	unsigned r[4];
+
+	return __get_cpuid_count(f->leaf, f->subleaf, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) &&
+	       r[f->reg] >> f->bit & 1;
+}
+
+uint64_t cpuid_host_features(void)
+{
+	uint64_t features = 0;
+
+	for (unsigned k = 0; k < LM_ARRAY_SIZE(feature_bits); k++)
+		if (feature_bits[k].feature != ALWAYS && host_says(&feature_bits[k]))
+			features |= LM_BIT(feature_bits[k].feature);
+	if (!__builtin_cpu_supports("avx")) /* which asks the kernel too */
+		features &= ~LM_BIT(F_AVX);
+	return features;
+}
+#else
+uint64_t cpuid_host_features(void)
+{
+	return 0;
+}
+#endif
 
 /* ---- Basic leaves ---- */
 

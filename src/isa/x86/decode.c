@@ -176,10 +176,11 @@ bool insn_has_features(const ZydisDecodedInstruction *z, uint64_t features)
 
 static bool in_model(const ZydisDecodedInstruction *z, const struct x86_model *model)
 {
-
 	if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
 	    z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return false;
+	if (z->meta.isa_set == ZYDIS_ISA_SET_LAHF && z->machine_mode != ZYDIS_MACHINE_MODE_LONG_64)
+		return true;
 	/* The 256-bit form of VPCLMULQDQ and VAES has an own set; so do AVX2's 256-bit forms. */
 	return insn_has_features(z, model->features);
 }

@@ -5,8 +5,11 @@
 #ifndef LM_ISA_X86_MODEL_H
 #define LM_ISA_X86_MODEL_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "base/err.h"
 
 /* Features that gate instruction sets or architectural bits; one bit each in x86_model.features. */
 enum x86_feature {
@@ -58,5 +61,37 @@ void model_drop_xsave(struct x86_model *m);
 
 /* CPUID as this vCPU sees it now (APIC ID, OSXSAVE and XCR0-dependent sizes are live). */
 struct cpuid_regs x86_cpuid(const struct x86_cpu *c, uint32_t leaf, uint32_t subleaf);
+
+/* ---- Choosing what a guest may use ---- */
+
+#define MODEL_NAME_MAX 32
+#define MODEL_CHOICES  "default|baseline|v2|v3|host|FILE"
+
+/* A choice of features that is complete in itself: what each needs is there. */
+struct model_features {
+	char name[MODEL_NAME_MAX + 1]; /* of the level, or the file's own */
+	uint64_t features;
+};
+
+/*
+ * "default", "baseline", "v2", "v3" or "host", else the path of a JSON file:
+ * {"name": NAME, "base": LEVEL, "features": {FEATURE: BOOLEAN, ...}}, where base is "default" and
+ * the rest empty if missing.
+ */
+int model_choose(struct model_features *m, const char *choice, struct lm_err *err);
+
+/* For snapshots: {"name": ..., "features": [FEATURE, ...]}. A damaged one is -EINVAL. */
+json_t *model_to_json(const struct model_features *m);
+int model_from_json(struct model_features *m, const json_t *json, struct lm_err *err);
+
+/* Whether a guest that was given `wanted` can go on where there is `here`; else -EINVAL, and err names what is missing. */
+int model_check(const struct model_features *wanted, const struct model_features *here,
+		struct lm_err *err);
+
+/* As docs/cpu-models.md lists them. */
+const char *model_feature_name(enum x86_feature f);
+
+/* What the host's CPU and kernel offer, of what its CPUID tells; 0 where the host is no x86-64. */
+uint64_t cpuid_host_features(void);
 
 #endif

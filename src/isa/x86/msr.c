@@ -33,6 +33,7 @@ struct msr {
 	uint16_t field;     /* offset in struct x86_state, or NO_FIELD */
 	uint64_t writable;
 	bool canonical;     /* a linear address */
+	uint64_t features;  /* exists where the CPU model has one of these; 0: always */
 	bool (*read)(struct x86_cpu *c, uint32_t index, uint64_t *value);
 	bool (*write)(struct x86_cpu *c, uint32_t index, uint64_t value);
 };
@@ -310,7 +311,9 @@ static const struct msr msrs[] = {
 	FIELD_W(0x2ff, "IA32_MTRR_DEF_TYPE", mtrr.def_type, write_mtrr_def),
 	CUSTOM(0x6e0, 0x6e0, "IA32_TSC_DEADLINE", read_tsc_deadline, write_tsc_deadline),
 	CUSTOM(0x800, 0x8ff, "IA32_X2APIC", lapic_msr_read, lapic_msr_write),
-	PLAIN(0xda0, "IA32_XSS", xss, 0), /* no supervisor state components */
+	{ .first = 0xda0, .last = 0xda0, .name = "IA32_XSS", .field = offsetof(struct x86_state, xss),
+	  .writable = 0, /* no supervisor state components */
+	  .features = LM_BIT(F_XSAVES) },
 	CUSTOM(0x4b564d00, 0x4b564d01, "MSR_KVM_CLOCK", kvm_msr_read, kvm_msr_write),
 	FIELD_W(0xc0000080, "IA32_EFER", efer, write_efer),
 	PLAIN(0xc0000081, "IA32_STAR", star, ALL_BITS),
@@ -320,7 +323,9 @@ static const struct msr msrs[] = {
 	CUSTOM(0xc0000100, 0xc0000101, "IA32_FS_BASE, IA32_GS_BASE", read_segment_base,
 	       write_segment_base),
 	ADDRESS(0xc0000102, "IA32_KERNEL_GS_BASE", kernel_gs_base),
-	PLAIN(0xc0000103, "IA32_TSC_AUX", tsc_aux, UINT32_MAX),
+	{ .first = 0xc0000103, .last = 0xc0000103, .name = "IA32_TSC_AUX", .writable = UINT32_MAX,
+	  .field = offsetof(struct x86_state, tsc_aux),
+	  .features = LM_BIT(F_RDTSCP) | LM_BIT(F_RDPID) },
 };
 
 static const struct msr *find(uint32_t index)
@@ -347,6 +352,13 @@ const char *msr_name(uint32_t index)
 	return m ? m->name : NULL;
 }
 
+static const struct msr *find_in_model(const struct x86_cpu *c, uint32_t index)
+{
+	const struct msr *m = find(index);
+
+	return m && (!m->features || m->features & c->sys->model.features) ? m : NULL;
+}
+
 /* Kernels probe many registers; the first few are worth a line. */
 static bool unknown(struct x86_cpu *c, const char *verb, uint32_t index)
 {
@@ -357,7 +369,7 @@ static bool unknown(struct x86_cpu *c, const char *verb, uint32_t index)
 
 bool msr_read(struct x86_cpu *c, uint32_t index, uint64_t *value)
 {
-	const struct msr *m = find(index);
+	const struct msr *m = find_in_model(c, index);
 
 	if (!m)
 		return unknown(c, "reads", index);
@@ -371,7 +383,7 @@ bool msr_read(struct x86_cpu *c, uint32_t index, uint64_t *value)
 
 bool msr_write(struct x86_cpu *c, uint32_t index, uint64_t value)
 {
-	const struct msr *m = find(index);
+	const struct msr *m = find_in_model(c, index);
 
 	if (!m)
 		return unknown(c, "writes", index);
