@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -20,15 +19,13 @@
 #include "cmd/engines.h"
 #include "cmd/firmware_files.h"
 #include "cmd/help.h"
+#include "cmd/live.h"
 #include "cmd/net_values.h"
 #include "cmd/options.h"
 #include "cmd/seed.h"
 #include "cmd/shares.h"
-#include "cmd/signals.h"
-#include "cmd/status.h"
 #include "cmd/values.h"
 #include "cmd/verb.h"
-#include "control/commands.h"
 #include "control/runtime.h"
 #include "isa/x86/trace.h"
 #include "machine/machine.h"
@@ -736,43 +733,6 @@ static int use_default_guest(struct run_args *args, struct lm_err *err)
 	return 0;
 }
 
-static void quit(void *opaque)
-{
-	machine_quit(opaque);
-}
-
-static int exit_status(const struct run_args *args, const struct machine_result *result)
-{
-	switch (result->end) {
-	case END_POWEROFF:
-		return STATUS_OK;
-	case END_RESET:
-		log_line(LOG_WARN, "the guest reset the machine");
-		return STATUS_RESET;
-	case END_TRIPLE_FAULT:
-		log_line(LOG_WARN, "triple fault: the guest could not handle its own exceptions");
-		return STATUS_TRIPLE_FAULT;
-	case END_PANIC:
-		log_line(LOG_WARN, "the guest's kernel panicked");
-		return STATUS_PANIC;
-	case END_TIMEOUT:
-		log_line(LOG_WARN, "ended by --timeout %u", args->config.timeout_s);
-		return STATUS_TIMEOUT;
-	case END_QUIT:
-		return STATUS_QUIT;
-	case END_DEBUG_EXIT:
-	case END_COMMAND:
-		return result->status & 0xff;
-	case END_DIFFERENCE:
-	case END_ENGINE:
-		return STATUS_ERROR;
-	case END_LOST_COMMAND:
-		log_line(LOG_WARN, "the guest ended before the command's status arrived");
-		return STATUS_LOST_COMMAND;
-	}
-	return STATUS_ERROR;
-}
-
 static int run_lockstep(const struct run_args *args, struct lm_err *err)
 {
 	const struct engine_ops *other = engine_choose(args->lockstep, 1, err);
@@ -782,82 +742,26 @@ static int run_lockstep(const struct run_args *args, struct lm_err *err)
 	if (!other)
 		return lm_err_wrap(err, "--lockstep %s", args->lockstep);
 	ret = machine_lockstep(&args->config, other, stderr, &result, err);
-	return ret ? ret : exit_status(args, &result);
+	return ret ? ret : live_status(&result, args->config.timeout_s);
 }
 
-/* Where the guest stood when it ended badly, or was ended, if anybody wants to know. */
-static int print_backtrace(const struct run_args *args, struct machine *m,
-			   const struct machine_result *result, struct lm_err *err)
+static int make(void *opaque, struct machine **out, struct lm_err *err)
 {
-	bool bad = result->end == END_TRIPLE_FAULT || result->end == END_PANIC ||
-		   result->end == END_TIMEOUT || result->end == END_QUIT;
+	const struct run_args *args = opaque;
 
-	if (!args->symbols || !bad)
-		return 0;
-	return machine_backtrace(m, args->symbols, stderr, err);
+	return machine_create(out, &args->config, err);
 }
 
-/*
- * Others find the machine by its control socket. Where the host has no place for one the machine runs
- * without, unless it was given a name, which would be of no use then.
- */
-static int open_socket(const struct run_args *args, struct runtime_socket *socket, struct lm_err *err)
+static int run_machine(struct run_args *args, struct lm_err *err)
 {
-	int ret = runtime_listen(socket, args->name, err);
+	struct live_options live = {
+		.name = args->name,
+		.symbols = args->symbols,
+		.stats = args->stats,
+		.timeout_s = args->config.timeout_s,
+	};
 
-	if (!ret || args->name || ret == -EMFILE || ret == -ENFILE || ret == -ENOMEM)
-		return ret;
-	log_line(LOG_WARN, "no control socket: %s", err->text);
-	return 0;
-}
-
-static int run_controlled(const struct run_args *args, struct machine *m,
-			  struct runtime_socket *socket, struct machine_result *result,
-			  struct lm_err *err)
-{
-	struct control_server *control = NULL;
-	int ret = socket->fd < 0 ? 0
-				 : control_server_create(&control, control_commands, m,
-							 machine_loop(m), socket, err);
-
-	if (ret)
-		return ret;
-	signals_catch(quit, m);
-	ret = machine_run(m, result, err);
-	signals_restore();
-	control_server_destroy(control);
-	return ret;
-}
-
-static int run_machine(const struct run_args *args, struct lm_err *err)
-{
-	struct machine_result result = {0};
-	struct runtime_socket socket;
-	struct machine *m = NULL;
-	int ret;
-
-	if (args->lockstep)
-		return run_lockstep(args, err);
-	ret = open_socket(args, &socket, err);
-	if (ret)
-		return ret;
-	if (args->name)
-		prctl(PR_SET_NAME, args->name);
-	ret = machine_create(&m, &args->config, err);
-	if (!ret)
-		ret = run_controlled(args, m, &socket, &result, err);
-	runtime_unlisten(&socket);
-	if (!m)
-		return ret;
-	if (!ret)
-		ret = print_backtrace(args, m, &result, err);
-	if (args->stats)
-		machine_print_stats(m, stderr);
-	machine_destroy(m);
-	if (ret)
-		return ret;
-	ret = exit_status(args, &result);
-	return ret == STATUS_OK && result.output_failed ? STATUS_ERROR : ret;
+	return args->lockstep ? run_lockstep(args, err) : live_run(&live, make, args, err);
 }
 
 /* They are needed at the end only, when it would be too late to learn that there are none. */
