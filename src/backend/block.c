@@ -23,6 +23,7 @@ struct block_disk {
 	void *opaque;
 	char *path;
 	enum image_format base_format; /* of an ephemeral disk */
+	unsigned layers; /* of an ephemeral disk over its base */
 	bool ephemeral;
 	bool failure_logged;
 };
@@ -267,7 +268,7 @@ int block_save_overlay(struct blockdev *dev, const char *path, struct lm_err *er
 	if (!base)
 		return lm_err_errno(err, -errno, "disk %s: cannot find it again", d->path);
 	o.backing = base;
-	rc = image_copy_top(d->image, &o, err);
+	rc = image_copy_top(d->image, d->layers, &o, err);
 	free(base);
 	return rc < 0 ? lm_err_wrap(err, "disk %s: saving it as %s", d->path, path) : 0;
 }
@@ -292,6 +293,31 @@ static void destroy(struct block_disk *d)
 	free(d);
 }
 
+/* On failure base stays the caller's. */
+static int put_changes_over(struct image **out, struct image *base, const char *path,
+			    struct lm_err *err)
+{
+	struct image_options how = {
+		.path = path,
+		.format = IMAGE_QCOW2,
+		.ignore_backing = true,
+	};
+	struct image *changes;
+	int rc = image_open(&changes, &how, err);
+
+	if (rc < 0) {
+		lm_err_wrap(err, "its changes in %s", strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+		return rc;
+	}
+	if (changes->size != base->size) {
+		image_close(changes);
+		return lm_err_set(err, -EINVAL, "the changes to it are those of a disk of another size");
+	}
+	changes->backing = base;
+	*out = changes;
+	return 0;
+}
+
 static int open_image(struct block_disk *d, const struct block_options *o, struct lm_err *err)
 {
 	bool write = !o->read_only && !o->ephemeral;
@@ -313,7 +339,9 @@ static int open_image(struct block_disk *d, const struct block_options *o, struc
 	d->base_format = IMAGE_RAW;
 	image_format_parse(base->ops->name, &d->base_format);
 	d->ephemeral = true;
-	return overlay_open(&d->image, base, err);
+	d->layers = o->changes ? 2 : 1;
+	rc = o->changes ? put_changes_over(&d->image, base, o->changes, err) : 0;
+	return rc < 0 ? rc : overlay_open(&d->image, d->image, err);
 }
 
 /* Not without a worker: the loop's thread may not wait for what it completes itself. */

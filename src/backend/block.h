@@ -39,6 +39,11 @@ struct block_options {
 	enum block_on_error on_error;
 	bool read_only;
 	bool ephemeral;	    /* not with read_only */
+	/*
+	 * With ephemeral: an image of block_save_overlay that lies over this one. The backing file that
+	 * it names is not opened: this one is. NULL: none.
+	 */
+	const char *changes;
 	bool allow_backing; /* images may name a backing file */
 	bool synchronous;   /* no worker threads */
 	bool no_uring;	    /* worker threads only */
@@ -68,7 +73,7 @@ int block_quiesce(struct blockdev *dev, struct lm_err *err);
 
 /*
  * Quiescent disk: writes what an ephemeral disk has over its base into a new qcow2 image with that
- * base as backing file.
+ * base as backing file. What was put over the base by `changes` goes along.
  */
 int block_save_overlay(struct blockdev *dev, const char *path, struct lm_err *err);
 

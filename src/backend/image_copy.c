@@ -13,7 +13,7 @@
 struct copy {
 	struct image *from, *to;
 	uint8_t *buf;
-	bool top_only;
+	unsigned layers; /* only what the upper ones have; 0: all */
 	const struct image_progress *progress;
 };
 
@@ -51,7 +51,7 @@ static int copy_data(struct copy *c, uint64_t offset, uint64_t len)
 
 		rc = image_read(c->from, c->buf, offset, n);
 		if (!rc)
-			rc = c->top_only ? image_write(c->to, c->buf, offset, n)
+			rc = c->layers ? image_write(c->to, c->buf, offset, n)
 					 : write_data(c, offset, n);
 		offset += n;
 		len -= n;
@@ -63,18 +63,29 @@ static int copy_data(struct copy *c, uint64_t offset, uint64_t len)
 
 static int copy_extent(struct copy *c, uint64_t offset, const struct image_extent *e)
 {
-	if (e->kind == IMAGE_DATA || (e->kind == IMAGE_BACKING && !c->top_only && c->from->backing))
+	if (e->kind == IMAGE_DATA || (e->kind == IMAGE_BACKING && !c->layers && c->from->backing))
 		return copy_data(c, offset, e->len);
-	if (e->kind == IMAGE_ZERO && c->top_only)
+	if (e->kind == IMAGE_ZERO && c->layers)
 		return c->to->ops->zero(c->to, offset, e->len, true);
 	return 0;
+}
+
+/* What the upper layers have; what none of them has is IMAGE_BACKING. */
+static int find_extent(struct image *img, unsigned layers, uint64_t at, uint64_t len,
+		       struct image_extent *e)
+{
+	int rc = img->ops->extent(img, at, len, e);
+
+	if (rc < 0 || e->kind != IMAGE_BACKING || layers <= 1 || !img->backing)
+		return rc;
+	return find_extent(img->backing, layers - 1, at, e->len, e);
 }
 
 static int copy_all(struct copy *c)
 {
 	for (uint64_t at = 0; at < c->from->size;) {
 		struct image_extent e;
-		int rc = c->from->ops->extent(c->from, at, c->from->size - at, &e);
+		int rc = find_extent(c->from, c->layers, at, c->from->size - at, &e);
 
 		if (!rc)
 			rc = copy_extent(c, at, &e);
@@ -127,9 +138,10 @@ int image_copy(struct image *from, const struct image_create_options *to,
 	return copy(&c, to, err);
 }
 
-int image_copy_top(struct image *from, const struct image_create_options *to, struct lm_err *err)
+int image_copy_top(struct image *from, unsigned layers, const struct image_create_options *to,
+		   struct lm_err *err)
 {
-	struct copy c = {.from = from, .top_only = true};
+	struct copy c = {.from = from, .layers = layers};
 
 	return copy(&c, to, err);
 }

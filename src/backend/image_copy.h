@@ -13,7 +13,11 @@ struct image_progress {
 /* Makes a new image with the disk of `from`, at least as large. On failure there is no file. */
 int image_copy(struct image *from, const struct image_create_options *to,
 	       const struct image_progress *progress, struct lm_err *err);
-/* The same of what is in this image and not in its backing file, which `to` names as its own. */
-int image_copy_top(struct image *from, const struct image_create_options *to, struct lm_err *err);
+/*
+ * The same of what is in this image, and in the `layers` - 1 images under it, and not in the one below,
+ * which `to` names as its backing file.
+ */
+int image_copy_top(struct image *from, unsigned layers, const struct image_create_options *to,
+		   struct lm_err *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "control/screen.h"
+#include "control/snapshot.h"
 #include "machine/machine.h"
 
 /* Zero is "not known" and left out. */
@@ -111,5 +112,6 @@ const struct control_command control_commands[] = {
 	{ "quit", quit, .still = false },
 	{ "screenshot", control_screenshot, .still = false },
 	{ "sendkeys", control_sendkeys, .still = false },
+	{ "snapshot", control_snapshot, .still = true },
 	{ NULL },
 };

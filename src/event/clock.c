@@ -1,5 +1,6 @@
 #include "event/clock.h"
 
+#include <errno.h>
 #include <time.h>
 
 /* A deterministic machine always starts at 2024-01-01 00:00:00 UTC. */
@@ -53,3 +54,35 @@ int64_t clock_wall(const struct lm_clock *clock)
 {
 	return clock->wall_ns + clock_now(clock);
 }
+
+#define MAX_TIME_NS (INT64_C(1) << 61) /* 73 years; sums stay far from overflow */
+
+static const struct field clock_fields[] = {
+	FIELD(struct lm_clock, stopped_ns, "ns"),
+	FIELD_NOT_SAVED(struct lm_clock, is_virtual, "configuration"),
+	FIELD_NOT_SAVED(struct lm_clock, stopped, "always, while saved"),
+	FIELD_NOT_SAVED(struct lm_clock, base_ns, "set when the clock starts"),
+	FIELD_NOT_SAVED(struct lm_clock, virtual_ns, "is stopped_ns"),
+	FIELD_NOT_SAVED(struct lm_clock, wall_ns, "the host's, or fixed"),
+	FIELD_END,
+};
+
+static int clock_loaded(void *object, struct lm_err *err)
+{
+	struct lm_clock *clock = object;
+
+	if (clock->stopped_ns < 0 || clock->stopped_ns > MAX_TIME_NS)
+		return lm_err_set(err, -ERANGE, "stopped_ns is out of range");
+	clock->stopped = true;
+	clock->virtual_ns = clock->stopped_ns;
+	if (!clock->is_virtual)
+		clock->wall_ns = host_ns(CLOCK_REALTIME) - clock->stopped_ns;
+	return 0;
+}
+
+const struct fields_section clock_section = {
+	.name = "clock",
+	.version = 1,
+	.table = clock_fields,
+	.post_load = clock_loaded,
+};

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/fields.h"
+
 #define CLOCK_NS_PER_S INT64_C(1000000000)
 
 struct lm_clock {
@@ -33,5 +35,8 @@ void clock_start(struct lm_clock *clock);
 
 /* Wall-clock time of the guest (RTC, kvmclock), nanoseconds since the Unix epoch. */
 int64_t clock_wall(const struct lm_clock *clock);
+
+/* What a snapshot holds of a clock that is stopped; loading stops it at the saved time. */
+extern const struct fields_section clock_section;
 
 #endif

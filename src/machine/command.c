@@ -24,6 +24,7 @@ struct command {
 	char line[LINE_MAX_BYTES + 1];
 	size_t line_len;
 	char *request;
+	size_t built_len; /* of request; request_len is the same but while a snapshot is loaded */
 	size_t request_len, request_sent;
 	bool ready, sending;
 	int status;                            /* -1 until the status line came */
@@ -72,6 +73,7 @@ static int build_request(struct command *cmd, const struct command_config *confi
 		fprintf(f, "lamina1 %zu\n", body);
 		fwrite(records, 1, body, f);
 		fclose(f);
+		cmd->built_len = cmd->request_len;
 	}
 	free(records);
 	return f ? 0 : lm_err_set(err, -ENOMEM, "no memory for the command");
@@ -228,3 +230,54 @@ void command_close(struct command *cmd)
 	free(cmd->request);
 	free(cmd);
 }
+
+/* ---- Saved state ---- */
+
+static const struct field command_fields[] = {
+	FIELD_BYTES(struct command, line, FIELD_COUNTER(struct command, line_len)),
+	FIELD(struct command, request_len, "bytes"),
+	FIELD(struct command, request_sent, "bytes"),
+	FIELD(struct command, ready, NULL),
+	FIELD(struct command, status, ""),
+	FIELD_NOT_SAVED(struct command, ctl, "wiring"),
+	FIELD_NOT_SAVED(struct command, stream, "wiring"),
+	FIELD_NOT_SAVED(struct command, console, "wiring"),
+	FIELD_NOT_SAVED(struct command, flush, "from status"),
+	FIELD_NOT_SAVED(struct command, built_len, "from the command line"),
+	FIELD_NOT_SAVED(struct command, request, "from the command line"),
+	FIELD_NOT_SAVED(struct command, sending, "only within a call"),
+	FIELD_NOT_SAVED(struct command, ended, "wiring"),
+	FIELD_NOT_SAVED(struct command, opaque, "wiring"),
+	FIELD_END,
+};
+
+static int command_loaded(void *object, struct lm_err *err)
+{
+	struct command *cmd = object;
+
+	if (cmd->line_len > LINE_MAX_BYTES)
+		return lm_err_set(err, -ERANGE, "line is longer than the protocol allows");
+	if (cmd->request_len != cmd->built_len || cmd->request_sent > cmd->request_len)
+		return lm_err_set(err, -EINVAL, "the request is not that of the manifest's command");
+	if (cmd->status < -1 || cmd->status > 255)
+		return lm_err_set(err, -ERANGE, "status: %d is none", cmd->status);
+	return 0;
+}
+
+/* The command may have ended with output still in the guest's queues. */
+static void command_restored(void *object)
+{
+	struct command *cmd = object;
+
+	send_request(cmd);
+	if (cmd->status >= 0)
+		finish_when_flushed(cmd);
+}
+
+const struct fields_section command_section = {
+	.name = "command",
+	.version = 1,
+	.table = command_fields,
+	.post_load = command_loaded,
+	.restored = command_restored,
+};

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "base/fields.h"
 #include "base/err.h"
 #include "dev/chardev.h"
 #include "dev/virtio/console.h"
@@ -40,5 +41,8 @@ void command_close(struct command *cmd);
 
 const char *command_port_name(unsigned port);
 struct chardev *command_port(struct command *cmd, unsigned port);
+
+/* What a snapshot holds of the protocol's state; the request is made from the same argv again. */
+extern const struct fields_section command_section;
 
 #endif

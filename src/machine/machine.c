@@ -162,6 +162,7 @@ static int open_disks(struct machine *m, struct lm_err *err)
 			.read_only = d->read_only,
 			.ephemeral = d->ephemeral,
 			.allow_backing = d->allow_backing,
+			.changes = d->changes,
 			.synchronous = m->config.deterministic,
 			.stop = m->config.deterministic ? NULL : on_io_error,
 			.opaque = m,
@@ -386,7 +387,7 @@ static int boot(struct machine *m, struct lm_err *err)
 		x86_cpu_reset(c, false);
 		if (m->config.kernel)
 			c->s.mtrr.def_type = MTRR_ENABLED_WB;
-		if (k == 0 && m->config.kernel)
+		if (k == 0 && m->config.kernel && !m->config.restoring)
 			rc = boot_load(&config, &c->s, err);
 		if (rc < 0)
 			return rc;
@@ -433,7 +434,11 @@ static int build(struct machine *m, struct lm_err *err)
 	if (rc < 0)
 		return rc;
 	rc = build_board(m, err);
-	return rc < 0 ? rc : boot(m, err);
+	if (rc < 0)
+		return rc;
+	rc = boot(m, err);
+	m->config.restoring = false; /* resets boot */
+	return rc;
 }
 
 static int64_t boot_time_ns(void)
@@ -631,6 +636,21 @@ const char *machine_state_name(const struct machine *m)
 double machine_uptime(const struct machine *m)
 {
 	return (double)(boot_time_ns() - m->created_ns) / NS_PER_S;
+}
+
+struct ram *machine_ram(struct machine *m)
+{
+	return &m->ram;
+}
+
+struct blockdev *machine_disk(struct machine *m, unsigned disk)
+{
+	return m->disk[disk];
+}
+
+const struct x86_model *machine_model(const struct machine *m)
+{
+	return &m->sys.model;
 }
 
 struct event_loop *machine_loop(struct machine *m)

@@ -32,6 +32,7 @@ struct disk_config {
 	bool read_only;
 	bool ephemeral; /* writes go to a temporary overlay; the file stays as it is */
 	bool allow_backing;
+	const char *changes; /* with ephemeral: see backend/block.h; NULL: none */
 };
 
 enum console_kind {
@@ -87,6 +88,7 @@ struct machine_config {
 		WATCHDOG_PAUSE,
 	} watchdog;
 	bool test_devices;
+	bool restoring;         /* memory and state are loaded before it runs (save.h): boots nothing */
 	bool deterministic;     /* virtual clock, one vCPU, synchronous disks */
 
 	enum console_kind console;
@@ -198,6 +200,12 @@ int machine_balloon(struct machine *m, uint64_t keep, struct lm_err *err);
 /* The ACPI power button. The event loop's thread. */
 void machine_power_button(struct machine *m);
 
+/*
+ * Between loading and running: the guest's past may happen again elsewhere, so that it must not go on
+ * with the same random numbers. Does nothing to machines that are deterministic or have firmware.
+ */
+void machine_new_generation(struct machine *m);
+
 /* What it was made from. */
 const struct machine_config *machine_config(const struct machine *m);
 /* "running", "paused". */
@@ -208,6 +216,9 @@ double machine_uptime(const struct machine *m);
 const struct display *machine_display(const struct machine *m);
 struct keyboard *machine_keyboard(struct machine *m);
 struct event_loop *machine_loop(struct machine *m);
+struct ram *machine_ram(struct machine *m);
+struct blockdev *machine_disk(struct machine *m, unsigned disk);
+const struct x86_model *machine_model(const struct machine *m);
 
 /*
  * Where each vCPU stands: registers and call chain, with names from `symbols` (System.map or

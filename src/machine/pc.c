@@ -376,6 +376,11 @@ static struct pci_windows pci_windows(const struct pc *pc)
 	};
 }
 
+static bool has_firmware(const struct pc *pc)
+{
+	return pc->firmware.code != NULL;
+}
+
 static struct acpi_config acpi_config(const struct pc *pc)
 {
 	struct pci_windows w = pci_windows(pc);
@@ -393,18 +398,19 @@ static struct acpi_config acpi_config(const struct pc *pc)
 		.pvpanic = true,
 		.watchdog = pc->watchdog != NULL,
 		.fw_cfg = true,
+		.vmgenid = has_firmware(pc) ? 0 : PC_VMGENID,
 	};
 }
 
 static int write_acpi(struct pc *pc, struct lm_err *err)
 {
 	struct acpi_config config = acpi_config(pc);
-	uint8_t *at = ram_ptr(pc->ram, GPA(PC_ACPI_BASE), PC_ACPI_END - PC_ACPI_BASE);
-	int rc = at ? acpi_build(&config, PC_ACPI_BASE, at, PC_ACPI_END - PC_ACPI_BASE, err)
+	uint8_t *at = ram_ptr(pc->ram, GPA(PC_ACPI_BASE), PC_VMGENID - PC_ACPI_BASE);
+	int rc = at ? acpi_build(&config, PC_ACPI_BASE, at, PC_VMGENID - PC_ACPI_BASE, err)
 		    : lm_err_set(err, -ENOMEM, "no memory for the ACPI tables");
 
 	if (at)
-		ram_note_write(pc->ram, at, PC_ACPI_END - PC_ACPI_BASE);
+		ram_note_write(pc->ram, at, PC_VMGENID - PC_ACPI_BASE);
 	pc->rsdp = PC_ACPI_BASE;
 	return rc < 0 ? rc : 0;
 }
@@ -446,11 +452,6 @@ static int add_fw_cfg(struct pc *pc, struct lm_err *err)
 	if (!rc)
 		rc = add_e820(pc, err);
 	return rc ? rc : acpi_loader_add(&pc->fw_cfg, &acpi, err);
-}
-
-static bool has_firmware(const struct pc *pc)
-{
-	return pc->firmware.code != NULL;
 }
 
 /* What firmware would have done before it starts the kernel. */

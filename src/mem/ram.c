@@ -52,7 +52,7 @@ int ram_init(struct ram *ram, uint64_t size, struct lm_err *err)
 {
 	int rc;
 
-	*ram = (struct ram){ .fd = -1, .size = size };
+	*ram = (struct ram){ .fd = -1, .image_fd = -1, .size = size };
 	if (size < RAM_MIN || size > RAM_MAX || size & PAGE_MASK)
 		return lm_err_set(err, -EINVAL,
 				  "memory size %llu: must be a multiple of 4K from 2M to 1T",
@@ -101,10 +101,12 @@ void ram_fini(struct ram *ram)
 		munmap(ram->base, ram->size);
 	if (ram->fd >= 0)
 		close(ram->fd);
+	if (ram->image_fd >= 0)
+		close(ram->image_fd);
 	code_map_fini(&ram->code);
 	dirty_fini(&ram->dirty);
 	ram->base = NULL;
-	ram->fd = -1;
+	ram->fd = ram->image_fd = -1;
 }
 
 /* The longest piece of RAM at gpa, at most len bytes; NULL where there is none. */

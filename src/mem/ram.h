@@ -49,7 +49,8 @@ struct ram_window {
 };
 
 struct ram {
-	int fd;        /* memfd, or -1 where the host denies memfd_create (then anonymous memory) */
+	int fd;        /* memfd, or -1: anonymous memory, as the host denies memfd_create, or an image */
+	int image_fd;  /* of ram_map_image; -1: none */
 	uint64_t size; /* bytes of RAM in all */
 	uint8_t *base; /* the whole mapping; offset = position in the memfd */
 	struct ram_range range[RAM_MAX_RANGES];

@@ -37,8 +37,8 @@ def manifest():
 class Lamina:
     """A running lamina. `console` and `errors` grow as it writes; on a pseudo-terminal both are one."""
 
-    def __init__(self, binary, *args, wrapper=(), tty=False, env=None, timeout=LIMIT_S):
-        argv = [*wrapper, binary, "run", "--timeout", str(timeout), *args]
+    def __init__(self, binary, *args, wrapper=(), tty=False, env=None, timeout=LIMIT_S, verb="run"):
+        argv = [*wrapper, binary, verb, "--timeout", str(timeout), *args]
         self.console, self.errors = b"", b""
         environment = {**os.environ, "TERM": "vt100", **(env or {})}
         self.terminal = None

@@ -13,6 +13,8 @@
  */
 #define PC_ACPI_BASE	      UINT64_C(0x000e0000) /* tables and RSDP: the BIOS area that OSes scan */
 #define PC_ACPI_END	      UINT64_C(0x00100000)
+#define PC_VMGENID	      UINT64_C(0x000ff000) /* generation ID; up to here the tables may grow */
+#define PC_VMGENID_SIZE	      16
 #define PC_ECAM_BASE	      UINT64_C(0xb0000000) /* where SeaBIOS and OVMF put it on a Q35 board */
 #define PC_ECAM_SIZE	      UINT64_C(0x10000000) /* 256 buses */
 #define PC_PCI32_BASE	      UINT64_C(0xc0000000)
