@@ -81,7 +81,7 @@ static json_t *describe_reference(const char *path)
 
 static json_t *describe_machine(const struct machine_config *c)
 {
-	return json_pack("{s:s, s:i, s:I, s:o, s:o, s:o, s:b, s:b, s:b, s:s, s:s, s:o, s:o, s:s}",
+	return json_pack("{s:s, s:i, s:I, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:s, s:s, s:o, s:o, s:s}",
 			 "engine", c->engine->name,
 			 "cpus", (int)c->cpus,
 			 "memory", (json_int_t)c->memory,
@@ -91,6 +91,7 @@ static json_t *describe_machine(const struct machine_config *c)
 			 "no_reboot", c->no_reboot,
 			 "test_devices", c->test_devices,
 			 "deterministic", c->deterministic,
+			 "balloon", c->balloon,
 			 "console", console_names[c->console],
 			 "on_io_error", on_io_error_names[c->on_io_error],
 			 "command", json_words(c->command),
@@ -137,6 +138,8 @@ static int check_supported(const struct machine_config *c, struct lm_err *err)
 		{ "a network card", c->net_count },
 		{ "shared folders", c->share_count },
 		{ "a CD-ROM drive", c->cdrom_count },
+		{ "a watchdog", c->watchdog },
+		{ "vsock", c->vsock.path },
 	};
 
 	for (unsigned k = 0; k < LM_ARRAY_SIZE(missing); k++)
@@ -319,7 +322,7 @@ int manifest_check_cpu(const json_t *manifest, const struct x86_model *model, st
 
 struct parsed {
 	json_int_t cpus, memory;
-	int no_reboot, test_devices, deterministic;
+	int no_reboot, test_devices, deterministic, balloon;
 	const char *engine, *console, *on_io_error, *command_io;
 	json_t *kernel, *initrd, *append, *command, *command_env;
 };
@@ -469,11 +472,12 @@ int manifest_config(const json_t *manifest, struct machine_config *config, struc
 	int rc;
 
 	if (!machine || json_unpack_ex(machine, &e, JSON_STRICT,
-				       "{s:s, s:I, s:I, s:o, s:o, s:o, s:b, s:b, s:b, s:s, s:s, s:o, s:o, s:s}",
+				       "{s:s, s:I, s:I, s:o, s:o, s:o, s:b, s:b, s:b, s:b, s:s, s:s, s:o, s:o, s:s}",
 				       "engine", &p.engine, "cpus", &p.cpus, "memory", &p.memory,
 				       "kernel", &p.kernel, "initrd", &p.initrd, "append", &p.append,
 				       "no_reboot", &p.no_reboot, "test_devices", &p.test_devices,
-				       "deterministic", &p.deterministic, "console", &p.console,
+				       "deterministic", &p.deterministic,
+				       "balloon", &p.balloon, "console", &p.console,
 				       "on_io_error", &p.on_io_error, "command", &p.command,
 				       "command_env", &p.command_env, "command_io", &p.command_io) < 0)
 		return lm_err_set(err, -EINVAL, "machine: %s", machine ? e.text : "missing");
@@ -485,6 +489,7 @@ int manifest_config(const json_t *manifest, struct machine_config *config, struc
 		.no_reboot = p.no_reboot,
 		.test_devices = p.test_devices,
 		.deterministic = p.deterministic,
+		.balloon = p.balloon,
 		.restoring = true,
 	};
 	set_kernel(&p, config);

@@ -2,12 +2,13 @@
 """tests/guest/snapshot_test.py LAMINA CASE [STEADY]: snapshots of running machines, continued."""
 import hashlib
 import os
+import random
 import shutil
 import subprocess
 import tempfile
 import time
 
-from lamina_run import LIMIT_S, main, start, want
+from lamina_run import LIMIT_S, main, skip, start, want
 
 QUIT = 250
 ROUNDS = 90
@@ -157,6 +158,100 @@ def case_bad(binary, steady):
         want("damage found", "memory is damaged behind byte" in err, True)
         _, err = lamina(binary, "restore", "--verify", good, status=240)
         want("damage found", "memory is damaged behind byte" in err, True)
+
+
+def temporaries(folder):
+    return [name for name in os.listdir(folder) if name.startswith(".lamina-snapshot-")]
+
+
+def ticking(binary, name):
+    run = start(binary, "--name", name, "--memory", "128M", "--", "sh", "-c",
+                "while :; do echo tick; sleep 0.1; done")
+    run.expect(b"tick\n")
+    return run
+
+
+def goes_on(run):
+    run.expect(b"tick\n", len(run.console))
+
+
+def case_kill(binary, steady):
+    """Killed at random points, a snapshot is there as a whole or not at all, and the guest goes on."""
+    del steady
+    name = f"test-{os.getpid()}"
+    chance = random.Random(1)
+    with work_folder() as folder:
+        old = folder + "/old"
+        run = ticking(binary, name)
+        lamina(binary, "snapshot", name, old)
+        whole = 0
+        for k in range(30):
+            new = f"{folder}/new{k}"
+            with subprocess.Popen([binary, "snapshot", name, new], stderr=subprocess.DEVNULL) as taker:
+                time.sleep(chance.random())
+                taker.kill()
+            if os.path.exists(new):
+                lamina(binary, "snapshot", "--verify", "inspect", new)
+                shutil.rmtree(new)
+                whole += 1
+            goes_on(run)
+        lamina(binary, "snapshot", "--verify", "inspect", old)
+        lamina(binary, "snapshot", name, folder + "/last")
+        want("folders of killed writers", temporaries(folder), [])
+        with subprocess.Popen([binary, "snapshot", name, folder + "/never"], stderr=subprocess.PIPE) as taker:
+            time.sleep(0.02)
+            run.kill()
+            err = taker.stderr.read().decode()
+            status = taker.wait()
+        if status:
+            want(f"one line ({err})", (status, err.count("\n")), (240, 1))
+        want("what is there", os.path.exists(folder + "/never"), status == 0)
+        print(f"{whole} of 30 were complete when their writer was killed")
+        check = restore(binary, folder + "/last")
+        check.expect(b"tick\n")
+
+
+def case_full(binary, steady):
+    """No room: one line, nothing left behind, and the guest goes on."""
+    del steady
+    name = f"test-{os.getpid()}"
+    with work_folder() as folder:
+        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", folder], check=False,
+                               capture_output=True)
+        if mount.returncode:
+            skip("needs the right to mount a small file system")
+        try:
+            run = ticking(binary, name)
+            _, err = lamina(binary, "snapshot", name, folder + "/none", status=240)
+            want(f"one line ({err})", (err.count("\n"), "No space left on device" in err), (1, True))
+            want("left behind", os.listdir(folder), [])
+            goes_on(run)
+            run.kill()
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+def case_clones(binary, steady):
+    """Clones run side by side, each with writes and a process of its own."""
+    del steady
+    name = f"test-{os.getpid()}"
+    script = "while :; do cat /proc/sys/kernel/random/uuid; echo $RANDOM >>/root/file; sleep 0.2; done"
+    with work_folder() as folder:
+        run = start(binary, "--name", name, "--memory", "128M", "--", "sh", "-c", script)
+        run.expect(b"\n", run.expect(b"\n"))
+        lamina(binary, "snapshot", "--stop", name, folder + "/b")
+        out, _ = lamina(binary, "clone", "--count", "4", "--name", name, "--output", folder, folder + "/b")
+        pids = [int(line.split()[1]) for line in out.splitlines()]
+        want("clones", len(set(pids)), 4)
+        end = time.monotonic() + LIMIT_S
+        outputs = [f"{folder}/{name}-{k}.out" for k in range(1, 5)]
+        while min(os.path.getsize(o) for o in outputs) < 5 * 37 and time.monotonic() < end:
+            time.sleep(0.2)
+        for k in range(1, 5):
+            lamina(binary, "stop", "--timeout", "0", f"{name}-{k}")
+        for name in outputs:
+            with open(name, encoding="ascii") as f:
+                want("identifiers of a clone", all(len(line) == 36 for line in f.read().split()), True)
 
 
 main({name[5:]: case for name, case in list(globals().items()) if name.startswith("case_")}, __doc__)
