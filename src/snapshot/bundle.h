@@ -5,8 +5,7 @@
  *	checksum        of manifest.json
  *	state.json      sections of device and vCPU state (machine/save.h)
  *	memory          guest memory, sparse: byte k is byte k of RAM
- *	diskN.changes   what the guest wrote to an ephemeral disk (backend/block.h)
- *	working-set     pages that a restored machine needed first; may be absent (prefetch.h)
+ *	diskN.qcow2     what the guest wrote to an ephemeral disk (backend/block.h)
  *
  * It appears under its name all at once or not at all: it is written under another name beside it, made
  * durable, and renamed. What a killed writer leaves behind is under that other name, and unlocked;
