@@ -9,14 +9,6 @@
 #include "engine/interp/interp.h"
 #include "engine/kvm/probe.h"
 
-/* An emulated KVM is slower than our own engines: only who asks for it by this gets it (for tests). */
-static bool slow_is_fine(void)
-{
-	const char *choice = getenv("LAMINA_KVM_SLOW");
-
-	return choice && choice[0] == '1';
-}
-
 static int kvm_probe(struct lm_err *err)
 {
 	const struct kvm_probe *p = kvm_probe_host();
@@ -30,7 +22,7 @@ static int kvm_probe(struct lm_err *err)
 		return lm_err_errno(err, -p->open_errno, "cannot open /dev/kvm");
 	if (!p->usable)
 		return lm_err_set(err, -EIO, "/dev/kvm opens, but is not usable: %s", p->problem);
-	if (!p->fast && !slow_is_fine())
+	if (!p->fast && !kvm_slow_is_fine())
 		return lm_err_set(err, -ENOTSUP,
 				  "/dev/kvm is an emulation here, with %.1f million instructions/s: "
 				  "slower than the other engines",

@@ -15,6 +15,12 @@ struct kvm_probe {
 };
 
 /*
+ * An emulated KVM is slower than our own engines: only who sets LAMINA_KVM_SLOW=1 gets it, and then
+ * however long it takes. For tests.
+ */
+bool kvm_slow_is_fine(void);
+
+/*
  * Looks once and remembers. Takes some milliseconds, at most about a second, whatever the driver
  * does. Not while other threads run.
  */
