@@ -8,7 +8,7 @@ ARGS    ?=
 
 PACKAGES := build guest $(if $(filter-out 0,$(shell id -u)),guest-user)
 
-.PHONY: all run check check-fast check-kernels check-crash check-fs check-firmware check-kvm soak bench fuzz guest kernels install clean help
+.PHONY: bench-net all run check check-fast check-kernels check-crash check-fs check-firmware check-kvm soak bench fuzz guest kernels install clean help
 
 all: $(BUILD)/build.ninja ## build
 	@ninja -C $(BUILD) --quiet
@@ -51,6 +51,10 @@ check-crash: all ## kill -9 200 times while guests write and flush (an hour)
 soak: all ## Debian's programs beside the host's, then stressors that check themselves for SOAK seconds (1200)
 	@tools/install-packages $(PACKAGES)
 	@tests/soak/run --stress $(SOAK)
+
+bench-net: all ## the user network beside QEMU: iperf3 both ways, a published web server
+	@tools/install-packages $(PACKAGES) bench
+	@bench/net --lamina $(BUILD)/lamina --rounds $(ROUNDS) --requests 100000 --json $(BUILD)/bench-net.json
 
 bench: ## benchmarks beside QEMU and Bochs; an hour on a quiet machine (ROUNDS, 5; one alone: bench/run --help)
 	@tools/install-packages $(PACKAGES) check bench
