@@ -41,7 +41,7 @@ static void make_template(struct template *t, unsigned cluster_bits)
 	struct image_create_options o = {.path = path, .format = IMAGE_QCOW2, .size = DISK_SIZE};
 	struct image_options how = {.path = path, .format = IMAGE_QCOW2, .writable = true};
 	static uint8_t data[32 * KIB];
-	struct image *img;
+	struct image *img = NULL;
 	int fd;
 
 	snprintf(path, sizeof(path), "/tmp/lamina-fuzz-%d.qcow2", (int)getpid());
@@ -157,7 +157,7 @@ static void use(struct fuzz_input *in, const char *path)
 	struct image_options how = {.path = path, .format = IMAGE_QCOW2, .writable = true,
 				    .no_check = fuzz_take(in, 1) & 1};
 	struct qcow2_check found;
-	struct image *img;
+	struct image *img = NULL;
 
 	if (image_open(&img, &how, NULL) < 0)
 		return;

@@ -160,7 +160,7 @@ static void test_read_only(void)
 /* No word of a guest's is a path. */
 static void test_names(void)
 {
-	static const char *const bad[] = {"", ".", "..", "/", "a/b", "../outside", "/etc/passwd",
+	static const char *const bad[] = {"", ".", "..", "/", "a/b", "../outside", "/tmp/lamina-fs-test-outside",
 					  "dir/../../outside", "./dir"};
 	static const uint32_t takes_name[] = {FUSE_LOOKUP, FUSE_UNLINK, FUSE_RMDIR};
 	struct box b;
