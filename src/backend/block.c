@@ -13,7 +13,9 @@
 
 struct block_disk {
 	struct blockdev dev;
-	struct image *image;
+	struct image *image; /* NULL: detached */
+	struct block_options options; /* its path is ours */
+	struct event_loop *loop;
 	struct block_pool pool;
 	struct block_uring uring; /* where has_uring */
 	bool has_uring;
@@ -65,6 +67,8 @@ static int run(void *opaque, const struct block_request *req)
 {
 	struct block_disk *d = opaque;
 
+	if (!d->image)
+		return -EIO;
 	if (d->dev.read_only && req->op != BLOCK_READ)
 		return req->op == BLOCK_FLUSH ? 0 : -EROFS;
 	return run_image(d->image, req);
@@ -157,7 +161,7 @@ static bool submit_in_place(struct block_disk *d, struct block_request *req)
 							 : IMAGE_WRITE;
 	uint64_t offset;
 
-	if (!d->has_uring || (req->op != BLOCK_READ && req->op != BLOCK_WRITE) || !req->len ||
+	if (!img || !d->has_uring || (req->op != BLOCK_READ && req->op != BLOCK_WRITE) || !req->len ||
 	    (req->op == BLOCK_WRITE && d->dev.read_only) ||
 	    !host_file_aligned(&img->file, req->iov, req->iov_count))
 		return false;
@@ -246,7 +250,7 @@ int block_quiesce(struct blockdev *dev, struct lm_err *err)
 	disk_drain(dev);
 	if (d->held.first)
 		return lm_err_set(err, -EBUSY, "disk %s: requests wait since an error", d->path);
-	rc = d->dev.read_only ? 0 : d->image->ops->flush(d->image);
+	rc = d->dev.read_only || !d->image ? 0 : d->image->ops->flush(d->image);
 	return rc < 0 ? lm_err_errno(err, rc, "disk %s: flushing", d->path) : 0;
 }
 
@@ -271,6 +275,21 @@ int block_save_overlay(struct blockdev *dev, const char *path, struct lm_err *er
 	rc = image_copy_top(d->image, d->layers, &o, err);
 	free(base);
 	return rc < 0 ? lm_err_wrap(err, "disk %s: saving it as %s", d->path, path) : 0;
+}
+
+bool block_next_change(struct blockdev *dev, uint64_t from, uint64_t *start, uint64_t *len)
+{
+	struct block_disk *d = disk_of(dev);
+	struct image_extent e;
+
+	for (*start = from; d->ephemeral && *start < dev->size; *start += e.len) {
+		if (image_top_extent(d->image, d->layers, *start, dev->size - *start, &e) < 0)
+			return false;
+		*len = e.len;
+		if (e.kind != IMAGE_BACKING)
+			return true;
+	}
+	return false;
 }
 
 /* ---- Opening ---- */
@@ -345,12 +364,14 @@ static int open_image(struct block_disk *d, const struct block_options *o, struc
 }
 
 /* Not without a worker: the loop's thread may not wait for what it completes itself. */
-static void start_uring(struct block_disk *d, struct event_loop *loop)
+static void start_uring(struct block_disk *d)
 {
+	if (d->has_uring || d->options.synchronous || d->options.no_uring)
+		return;
 	d->uring.finished = uring_finished;
 	d->uring.opaque = d;
 	d->has_uring = d->image->file.direct >= 0 && block_pool_start(&d->pool) &&
-		       block_uring_init(&d->uring, loop) == 0;
+		       block_uring_init(&d->uring, d->loop) == 0;
 }
 
 static int set_up(struct block_disk *d, const struct block_options *o, struct event_loop *loop,
@@ -361,15 +382,18 @@ static int set_up(struct block_disk *d, const struct block_options *o, struct ev
 	d->path = strdup(o->path);
 	if (!d->path)
 		return lm_err_errno(err, -ENOMEM, "cannot keep its name");
-	rc = open_image(d, o, err);
+	d->loop = loop;
+	d->options = *o;
+	d->options.path = d->path;
+	rc = o->detached ? 0 : open_image(d, o, err);
 	if (rc < 0)
 		return rc;
-	d->dev.size = d->image->size;
+	d->dev.size = o->detached ? o->size : d->image->size;
 	rc = block_pool_init(&d->pool, loop, o->synchronous, err);
 	if (rc < 0)
 		block_pool_fini(&d->pool);
-	else if (!o->synchronous && !o->no_uring)
-		start_uring(d, loop);
+	else if (d->image)
+		start_uring(d);
 	return rc;
 }
 
@@ -400,6 +424,37 @@ int block_open(struct blockdev **out, const struct block_options *options, struc
 	}
 	*out = &d->dev;
 	return 0;
+}
+
+int block_detach(struct blockdev *dev, struct lm_err *err)
+{
+	struct block_disk *d = disk_of(dev);
+	int rc = d->ephemeral ? lm_err_set(err, -EINVAL, "disk %s is ephemeral", d->path)
+			      : block_quiesce(dev, err);
+
+	if (rc < 0)
+		return rc;
+	rc = image_close(d->image);
+	d->image = NULL;
+	return rc < 0 ? lm_err_errno(err, rc, "disk %s: flushing", d->path) : 0;
+}
+
+int block_attach(struct blockdev *dev, struct lm_err *err)
+{
+	struct block_disk *d = disk_of(dev);
+	int rc = d->image ? 0 : open_image(d, &d->options, err);
+
+	if (rc < 0)
+		return lm_err_wrap(err, "disk %s", d->path), rc;
+	if (d->image->size == dev->size) {
+		start_uring(d);
+		return 0;
+	}
+	rc = lm_err_set(err, -EINVAL, "disk %s has another size now: %llu bytes, not %llu", d->path,
+			(unsigned long long)d->image->size, (unsigned long long)dev->size);
+	image_close(d->image);
+	d->image = NULL;
+	return rc;
 }
 
 void block_close(struct blockdev *dev)

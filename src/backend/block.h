@@ -47,6 +47,8 @@ struct block_options {
 	bool allow_backing; /* images may name a backing file */
 	bool synchronous;   /* no worker threads */
 	bool no_uring;	    /* worker threads only */
+	bool detached;	    /* not opened before block_attach, which then finds this size: */
+	uint64_t size;
 	/*
 	 * Under the device lock: a request failed in a way that stops the machine, and waits for
 	 * block_resume. NULL where that is not offered: then errors are always the guest's.
@@ -58,6 +60,13 @@ struct block_options {
 /* *out is owned by the caller, for block_close. On failure *out is NULL. */
 int block_open(struct blockdev **out, const struct block_options *options, struct event_loop *loop,
 	       struct lm_err *err);
+/*
+ * Hands the image over to another process, and takes it back or over: between them nobody here has it
+ * open, and requests fail. Under the device lock, quiescent; not for ephemeral disks.
+ */
+int block_detach(struct blockdev *dev, struct lm_err *err);
+int block_attach(struct blockdev *dev, struct lm_err *err);
+
 /* Completes what is in flight, under the device lock. NULL is allowed. */
 void block_close(struct blockdev *dev);
 
@@ -79,5 +88,11 @@ int block_save_overlay(struct blockdev *dev, const char *path, struct lm_err *er
 
 /* For counters and tests: requests that went by io_uring. */
 uint64_t block_uring_requests(const struct blockdev *dev);
+
+/*
+ * Quiescent ephemeral disk: the next stretch from `from` on that is not its base's. False: there is
+ * none, or it cannot be told.
+ */
+bool block_next_change(struct blockdev *dev, uint64_t from, uint64_t *start, uint64_t *len);
 
 #endif

@@ -70,22 +70,21 @@ static int copy_extent(struct copy *c, uint64_t offset, const struct image_exten
 	return 0;
 }
 
-/* What the upper layers have; what none of them has is IMAGE_BACKING. */
-static int find_extent(struct image *img, unsigned layers, uint64_t at, uint64_t len,
-		       struct image_extent *e)
+int image_top_extent(struct image *img, unsigned layers, uint64_t at, uint64_t len,
+		     struct image_extent *e)
 {
 	int rc = img->ops->extent(img, at, len, e);
 
 	if (rc < 0 || e->kind != IMAGE_BACKING || layers <= 1 || !img->backing)
 		return rc;
-	return find_extent(img->backing, layers - 1, at, e->len, e);
+	return image_top_extent(img->backing, layers - 1, at, e->len, e);
 }
 
 static int copy_all(struct copy *c)
 {
 	for (uint64_t at = 0; at < c->from->size;) {
 		struct image_extent e;
-		int rc = find_extent(c->from, c->layers, at, c->from->size - at, &e);
+		int rc = image_top_extent(c->from, c->layers, at, c->from->size - at, &e);
 
 		if (!rc)
 			rc = copy_extent(c, at, &e);

@@ -20,4 +20,8 @@ int image_copy(struct image *from, const struct image_create_options *to,
 int image_copy_top(struct image *from, unsigned layers, const struct image_create_options *to,
 		   struct lm_err *err);
 
+/* As image_ops.extent, of the upper `layers` images: what none of them has is IMAGE_BACKING. */
+int image_top_extent(struct image *img, unsigned layers, uint64_t at, uint64_t len,
+		     struct image_extent *e);
+
 #endif

@@ -50,6 +50,11 @@ void clock_start(struct lm_clock *clock)
 	clock->wall_ns = host_ns(CLOCK_REALTIME) - clock->stopped_ns;
 }
 
+void clock_advance(struct lm_clock *clock, int64_t ns)
+{
+	clock->stopped_ns += ns;
+}
+
 int64_t clock_wall(const struct lm_clock *clock)
 {
 	return clock->wall_ns + clock_now(clock);

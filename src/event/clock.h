@@ -33,6 +33,9 @@ void clock_stop(struct lm_clock *clock);
 /* Also starts a clock that is running, to no effect. */
 void clock_start(struct lm_clock *clock);
 
+/* A stopped clock that was loaded goes on later: as if it had been started and stopped again. */
+void clock_advance(struct lm_clock *clock, int64_t ns);
+
 /* Wall-clock time of the guest (RTC, kvmclock), nanoseconds since the Unix epoch. */
 int64_t clock_wall(const struct lm_clock *clock);
 

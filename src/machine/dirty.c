@@ -46,6 +46,13 @@ int machine_dirty_take(struct machine *m, uint64_t *to, struct lm_err *err)
 	return 0;
 }
 
+struct dirty_map *machine_disk_writes(struct machine *m, unsigned disk)
+{
+	struct pc_disk *d = m->pc.disk[disk];
+
+	return d->interface == DISK_VIRTIO ? &d->blk.writes : NULL;
+}
+
 void machine_dirty_stop(struct machine *m)
 {
 	tell_engine(m, DIRTY_LOG_STOP, NULL);

@@ -52,6 +52,11 @@ void machine_quit(struct machine *m)
 	end_with(m, END_QUIT, 0);
 }
 
+void machine_leave(struct machine *m)
+{
+	end_with(m, END_MIGRATED, 0);
+}
+
 static void on_power_off(void *opaque)
 {
 	struct machine *m = opaque;
@@ -163,6 +168,8 @@ static int open_disks(struct machine *m, struct lm_err *err)
 			.ephemeral = d->ephemeral,
 			.allow_backing = d->allow_backing,
 			.changes = d->changes,
+			.detached = d->detached,
+			.size = d->size,
 			.synchronous = m->config.deterministic,
 			.stop = m->config.deterministic ? NULL : on_io_error,
 			.opaque = m,

@@ -33,6 +33,8 @@ struct disk_config {
 	bool ephemeral; /* writes go to a temporary overlay; the file stays as it is */
 	bool allow_backing;
 	const char *changes; /* with ephemeral: see backend/block.h; NULL: none */
+	bool detached;  /* not opened before block_attach, which then finds this size: */
+	uint64_t size;
 };
 
 enum console_kind {
@@ -114,6 +116,7 @@ enum machine_end {
 	END_COMMAND,      /* the command ended: its exit status in `status` */
 	END_DIFFERENCE,   /* lockstep: the engines disagree */
 	END_ENGINE,       /* the engine gave up: never in a result, machine_run fails */
+	END_MIGRATED,     /* it goes on elsewhere */
 	END_LOST_COMMAND, /* the machine ended before the command's status arrived */
 };
 
@@ -169,9 +172,14 @@ struct machine_task {
  */
 void machine_when_still(struct machine *m, struct machine_task *task);
 
+/* From tasks: the machine goes on elsewhere, and never again here. */
+void machine_leave(struct machine *m);
+
 /* Only from tasks that are not light: whether the guest stays still after this. */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
+/* Disks that another process was given are ours again; a failure leaves the machine without them. */
+int machine_attach_disks(struct machine *m, struct lm_err *err);
 bool machine_paused(const struct machine *m);
 
 /*
@@ -196,6 +204,15 @@ struct machine_memory {
 void machine_memory(const struct machine *m, struct machine_memory *out);
 /* Asks the guest to do with that many bytes of its memory; -ENODEV without a balloon. */
 int machine_balloon(struct machine *m, uint64_t keep, struct lm_err *err);
+
+/*
+ * Which 4 KiB pieces of a disk the guest wrote; from tasks. Pieces are marked when they are written. NULL
+ * where the disk's controller does not tell.
+ */
+struct dirty_map *machine_disk_writes(struct machine *m, unsigned disk);
+
+/* vCPUs stand still for so many per cent of their time. Any thread, again and again: it kicks them. */
+void machine_throttle(struct machine *m, unsigned percent);
 
 /* The ACPI power button. The event loop's thread. */
 void machine_power_button(struct machine *m);

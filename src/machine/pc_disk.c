@@ -66,6 +66,7 @@ void pc_disk_drain(struct pc_disk *d)
 
 void pc_disk_free(struct pc_disk *d)
 {
+	dirty_fini(&d->blk.writes);
 	if (d->interface == DISK_VIRTIO)
 		virtio_device_fini(&d->blk.virtio);
 	else if (d->interface == DISK_NVME)

@@ -79,6 +79,20 @@ static int add_virtio(struct part_list *list, struct virtio_device *dev, struct 
 	return 0;
 }
 
+static int refuse_unsaved(const struct machine *m, struct lm_err *err)
+{
+	if (m->config.firmware.code)
+		return lm_err_set(err, -ENOTSUP,
+				  "the state of a machine with firmware cannot be saved yet");
+	if (m->pc.ahci)
+		return lm_err_set(err, -ENOTSUP, "the state of a SATA controller cannot be saved yet");
+	for (unsigned k = 0; k < m->pc.disks; k++)
+		if (m->pc.disk[k]->interface == DISK_NVME)
+			return lm_err_set(err, -ENOTSUP,
+					  "the state of an NVMe controller cannot be saved yet");
+	return 0;
+}
+
 /*
  * The interrupt controllers come after all that drives their lines, and vCPUs last of all: what a
  * device does to a line while it is loaded leaves no trace.
@@ -89,9 +103,8 @@ int machine_parts(struct machine *m, struct machine_part parts[MACHINE_MAX_PARTS
 	struct part_list list = { parts, 0 };
 	struct pc *pc = &m->pc;
 
-	if (m->config.firmware.code)
-		return lm_err_set(err, -ENOTSUP,
-				  "the state of a machine with firmware cannot be saved yet");
+	if (refuse_unsaved(m, err) < 0)
+		return -ENOTSUP;
 	add(&list, &clock_section, &m->loop.clock, "clock");
 	add_legacy(&list, pc);
 	add(&list, &pci_host_section, &pc->pci, "pci-host");

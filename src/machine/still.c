@@ -5,6 +5,7 @@
  * boundary. Then time stops, and last the disks finish what they were given; completions may still
  * change guest memory and raise interrupts, which the guest sees when it goes on.
  */
+#include "backend/block.h"
 #include "machine/machine_impl.h"
 
 void machine_park(struct machine *m)
@@ -102,6 +103,22 @@ void machine_pause(struct machine *m)
 void machine_resume(struct machine *m)
 {
 	m->paused = false;
+}
+
+int machine_attach_disks(struct machine *m, struct lm_err *err)
+{
+	int rc = 0;
+
+	loop_lock(&m->loop);
+	for (unsigned k = 0; k < m->config.disk_count && !rc; k++)
+		rc = block_attach(m->disk[k], err);
+	loop_unlock(&m->loop);
+	return rc;
+}
+
+void machine_throttle(struct machine *m, unsigned percent)
+{
+	vcpus_throttle(&m->vcpus, percent);
 }
 
 bool machine_paused(const struct machine *m)

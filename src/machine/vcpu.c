@@ -68,7 +68,10 @@ static void skip_to_next_timer(struct vcpu *v)
 	}
 }
 
-/* ---- The thread ---- */
+/* ---- Throttling ---- */
+
+#define REST_STEP_NS 1000000
+#define REST_MAX_NS  (50 * REST_STEP_NS)
 
 static bool must_park(const struct vcpu_group *g)
 {
@@ -79,6 +82,38 @@ static bool must_quit(const struct vcpu_group *g)
 {
 	return __atomic_load_n(&g->quit, __ATOMIC_ACQUIRE);
 }
+
+static int64_t host_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * CLOCK_NS_PER_S + ts.tv_nsec;
+}
+
+/* In small steps: a vCPU that rests parks at once all the same. */
+static void rest(struct vcpu *v)
+{
+	unsigned percent = __atomic_load_n(&v->group->throttle, __ATOMIC_RELAXED);
+	const struct timespec step = { .tv_nsec = REST_STEP_NS };
+	int64_t now, until;
+
+	if (LM_LIKELY(!percent)) {
+		v->rested_ns = 0;
+		return;
+	}
+	now = host_now();
+	if (!v->rested_ns)
+		v->rested_ns = now;
+	until = now + LM_MIN((now - v->rested_ns) * percent / (100 - percent), REST_MAX_NS);
+	while (now < until && !must_park(v->group) && !must_quit(v->group)) {
+		nanosleep(&step, NULL);
+		now = host_now();
+	}
+	v->rested_ns = now;
+}
+
+/* ---- The thread ---- */
 
 static void park_here(struct vcpu_group *g)
 {
@@ -141,6 +176,8 @@ static void *vcpu_thread(void *opaque)
 			park_here(g);
 			break;
 		case EXIT_KICKED:
+			rest(v);
+			break;
 		case EXIT_BUDGET:
 			break;
 		}
@@ -213,6 +250,13 @@ void vcpus_park(struct vcpu_group *g)
 	while (g->parked < g->count)
 		pthread_cond_wait(&g->parked_changed, &g->lock);
 	pthread_mutex_unlock(&g->lock);
+}
+
+void vcpus_throttle(struct vcpu_group *g, unsigned percent)
+{
+	__atomic_store_n(&g->throttle, percent, __ATOMIC_RELAXED);
+	if (percent)
+		kick_all(g);
 }
 
 void vcpus_resume(struct vcpu_group *g)

@@ -20,6 +20,7 @@ struct vcpu {
 	pthread_mutex_t lock; /* leaf lock: sleeping and waking */
 	pthread_cond_t wake;
 	bool sleeping;        /* atomic */
+	int64_t rested_ns;    /* when it last rested; 0: it is not throttled */
 };
 
 struct vcpu_group {
@@ -31,6 +32,7 @@ struct vcpu_group {
 	pthread_cond_t parked_changed, go;
 	unsigned parked;
 	bool park, quit; /* atomic: what vCPUs are asked */
+	unsigned throttle; /* atomic: per cent of their time that they rest */
 	/* A vCPU met a triple fault. Called on its thread, no locks held. */
 	void (*shutdown)(void *opaque);
 	/* The engine cannot go on. One thread at a time. */
@@ -45,6 +47,8 @@ int vcpus_init(struct vcpu_group *g, const struct engine_ops *engine, struct x86
 int vcpus_start(struct vcpu_group *g, struct lm_err *err);
 /* Waits until all vCPUs stand at an instruction boundary. Not under the device lock. */
 void vcpus_park(struct vcpu_group *g);
+/* Also kicks them, which they need often to rest in small pieces. Any thread. */
+void vcpus_throttle(struct vcpu_group *g, unsigned percent);
 void vcpus_resume(struct vcpu_group *g);
 /* Ends the threads and frees everything. */
 void vcpus_fini(struct vcpu_group *g);

@@ -6,6 +6,9 @@
 
 int dirty_start(struct dirty_map *map, uint64_t ram_bytes, struct lm_err *err)
 {
+	if (map->on)
+		return lm_err_set(err, -EBUSY, "what is written is being followed already: one migration "
+					       "at a time");
 	map->pages = ram_bytes >> PAGE_SHIFT;
 	if (!map->words)
 		map->words = malloc(dirty_word_count(map) * sizeof(*map->words));

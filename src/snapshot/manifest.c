@@ -112,6 +112,8 @@ static json_t *describe_cpu(const struct machine_config *c, const struct x86_mod
 
 static json_t *describe_disk(const struct disk_config *d, struct lm_err *err)
 {
+	enum image_format format =
+		d->format == IMAGE_BY_NAME ? image_format_of_name(d->path) : d->format;
 	json_t *out = describe_reference(d->path);
 
 	if (json_is_null(out)) {
@@ -119,7 +121,7 @@ static json_t *describe_disk(const struct disk_config *d, struct lm_err *err)
 		return NULL;
 	}
 	json_object_set_new(out, "interface", json_string(interface_names[d->interface]));
-	json_object_set_new(out, "format", json_string(image_format_name(d->format)));
+	json_object_set_new(out, "format", json_string(image_format_name(format)));
 	json_object_set_new(out, "serial", json_text(d->serial));
 	json_object_set_new(out, "backing", json_boolean(d->allow_backing));
 	json_object_set_new(out, "read_only", json_boolean(d->read_only));

@@ -24,6 +24,8 @@ static void test_levels(void)
 	CHECK_EQ(model_choose(&three, "v3", NULL), 0);
 	CHECK_EQ(model_choose(&host, "host", NULL), 0);
 	CHECK_EQ(all.features, LM_BIT(F_COUNT) - 1);
+	for (int f = 0; f < F_COUNT; f++)
+		CHECK(model_feature_name((enum x86_feature)f) != NULL);
 	CHECK(!(one.features & ~two.features) && one.features != two.features);
 	CHECK(!(two.features & ~three.features) && two.features != three.features);
 	CHECK(has(&one, F_SSE2) && !has(&one, F_SSE3) && !has(&one, F_CX16));

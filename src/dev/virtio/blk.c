@@ -42,6 +42,8 @@ static void block_done(struct block_request *block, int result)
 	struct virtio_blk *blk = req->blk;
 	bool read = block->op == BLOCK_READ;
 
+	if (LM_UNLIKELY(blk->writes.on) && block->op != BLOCK_READ && block->op != BLOCK_FLUSH)
+		dirty_mark(&blk->writes, block->offset, block->len);
 	finish(req, result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK, read ? req->data_len : 0);
 	if (!blk->submitting || blk->serving != req->queue)
 		virtio_signal(&blk->virtio, req->queue);
@@ -237,6 +239,7 @@ static const struct field blk_fields[] = {
 	FIELD_BYTES(struct virtio_blk, config),
 	FIELD_NOT_SAVED(struct virtio_blk, requests, "statistics"),
 	FIELD_NOT_SAVED(struct virtio_blk, errors, "statistics"),
+	FIELD_NOT_SAVED(struct virtio_blk, writes, "the tracker's"),
 	FIELD_NOT_SAVED(struct virtio_blk, submitting, "only within a call"),
 	FIELD_NOT_SAVED(struct virtio_blk, serving, "whose turn it is; any will do"),
 	FIELD_NOT_SAVED(struct virtio_blk, stalled, "nothing is in flight"),

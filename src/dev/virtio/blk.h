@@ -6,6 +6,7 @@
 
 #include "dev/blockdev.h"
 #include "dev/virtio/virtio.h"
+#include "mem/dirty.h"
 
 #define BLK_QUEUE_SIZE 256
 #define BLK_MAX_QUEUES 8
@@ -26,6 +27,7 @@ struct virtio_blk {
 	struct blockdev *backend; /* not owned */
 	struct virtio_blk_config config;
 	uint64_t requests, errors;
+	struct dirty_map writes; /* which 4 KiB pieces were written, and are; for migration */
 	bool submitting; /* completions inside notify leave the interrupt to it */
 	unsigned serving; /* the queue of the last notification */
 	uint8_t stalled; /* bit a queue: goes on when a request is free again */
