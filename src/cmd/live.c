@@ -35,6 +35,8 @@ int live_status(const struct machine_result *result, unsigned timeout_s)
 	case END_DIFFERENCE:
 	case END_ENGINE:
 		return STATUS_ERROR;
+	case END_MIGRATED:
+		return STATUS_MIGRATED;
 	case END_LOST_COMMAND:
 		log_line(LOG_WARN, "the guest ended before the command's status arrived");
 		return STATUS_LOST_COMMAND;

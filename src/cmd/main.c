@@ -15,7 +15,7 @@
 
 const struct verb *const verbs[] = {
     &run_verb, &ps_verb, &pause_verb, &resume_verb, &stop_verb, &balloon_verb,
-    &snapshot_verb, &restore_verb, &clone_verb,
+    &migrate_verb, &receive_verb, &snapshot_verb, &restore_verb, &clone_verb,
     &screenshot_verb, &sendkeys_verb, &image_verb, &doctor_verb, &completion_verb, &man_verb, &help_verb, &net_slirp_verb,
     NULL,
 };

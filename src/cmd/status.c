@@ -13,5 +13,6 @@ const struct status_text status_texts[] = {
     {"248", "--timeout ran out"},
     {"250", "ended by the user: Ctrl-A x, SIGINT, SIGTERM or SIGHUP"},
     {"252", "the guest reset with --no-reboot"},
+    {"254", "the machine goes on elsewhere: lamina migrate"},
     {NULL, NULL},
 };

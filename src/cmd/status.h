@@ -17,6 +17,7 @@ enum exit_status {
 	STATUS_TIMEOUT = 248,
 	STATUS_QUIT = 250,
 	STATUS_RESET = 252,
+	STATUS_MIGRATED = 254,
 };
 
 struct status_text {

@@ -48,5 +48,6 @@ const struct verb *verb_find(const char *name);
 extern const struct verb run_verb, ps_verb, pause_verb, resume_verb, stop_verb, balloon_verb, screenshot_verb, sendkeys_verb, image_verb, doctor_verb, help_verb, completion_verb, man_verb,
 	net_slirp_verb;
 extern const struct verb snapshot_verb, restore_verb, clone_verb;
+extern const struct verb migrate_verb, receive_verb;
 
 #endif

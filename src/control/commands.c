@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "control/migrate.h"
 #include "control/screen.h"
 #include "control/snapshot.h"
 #include "machine/machine.h"
@@ -80,6 +81,8 @@ static int resume_machine(struct control_request *r, json_t *args, json_t *resul
 	int rc = control_unpack(args, err, "{}");
 
 	if (!rc)
+		rc = machine_attach_disks(r->machine, err);
+	if (!rc)
 		machine_resume(r->machine);
 	return rc;
 }
@@ -112,6 +115,8 @@ const struct control_command control_commands[] = {
 	{ "quit", quit, .still = false },
 	{ "screenshot", control_screenshot, .still = false },
 	{ "sendkeys", control_sendkeys, .still = false },
+	{ "migrate", control_migrate, .cancel = control_migrate_cancel,
+	  .abandon = control_migrate_abandon },
 	{ "snapshot", control_snapshot, .still = true },
 	{ NULL },
 };

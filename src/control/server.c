@@ -510,8 +510,11 @@ void control_server_destroy(struct control_server *s)
 	event_fd_fini(&s->watch);
 	while (s->connections)
 		free_connection(s->connections);
-	while (s->requests)
+	while (s->requests) {
+		if (s->requests->command->abandon)
+			s->requests->command->abandon(s->requests);
 		free_request(s->requests);
+	}
 	free(s);
 }
 

@@ -47,6 +47,8 @@ struct control_command {
 	bool still;
 	/* The client went away while the request was pending; finish it soon. NULL: it runs on. */
 	void (*cancel)(struct control_request *r);
+	/* The machine has ended while the request was pending: free `data`; nothing is answered. */
+	void (*abandon)(struct control_request *r);
 };
 
 struct control_request {
@@ -77,7 +79,7 @@ void control_fail(struct control_request *r, const struct lm_err *err);
 int control_server_create(struct control_server **out, const struct control_command *commands,
 			  struct machine *machine, struct event_loop *loop,
 			  struct runtime_socket *socket, struct lm_err *err);
-/* Requests that are pending end without an answer; their `cancel` is not called. */
+/* Requests that are pending end without an answer. */
 void control_server_destroy(struct control_server *s);
 
 /* One more client, already connected; fd becomes ours. For tests. */

@@ -76,7 +76,7 @@ refuses 'unknown verb "xyzzy"; lamina help' xyzzy
 prints '^lamina [0-9]*\.[0-9]*\.[0-9]*$' --version
 prints '^  run ' help
 prints '^  run ' --help
-for verb in run image ps pause resume stop doctor completion help; do
+for verb in run image ps pause resume stop migrate receive doctor completion help; do
 	prints "^usage: lamina $verb" "$verb" --help
 	prints "^usage: lamina $verb" help "$verb"
 	prints "^  $verb " help
@@ -208,6 +208,29 @@ python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])'
 refuses 'no machine named dead' pause dead
 prints '^NAME' ps
 holds 'a dead machine leaves nothing' [ ! -e "$XDG_RUNTIME_DIR/lamina/dead.sock" ]
+
+# Migrations
+refuses 'which machine, and where to' migrate
+refuses 'which machine, and where to' migrate a
+refuses "no machine named $machine" migrate "$machine" unix:/x
+refuses '\-\-key is needed for TCP' migrate "$machine" localhost:1
+refuses '\-\-key is needed for TCP' receive :0
+refuses 'where? lamina receive' receive
+refuses 'unix:.*/no/dir: cannot listen: No such file' receive "unix:$dir/no/dir"
+refuses 'the path of a Unix socket has' receive unix:
+for n in 0 -1 x 99999; do
+	refuses "downtime $n: .*milliseconds is a whole number" migrate --downtime "$n" a unix:/x
+done
+echo 0123 >"$dir/key"
+chmod 644 "$dir/key"
+refuses 'key .*/key: others may read or write it: chmod 600 it' receive --key "$dir/key" :0
+chmod 600 "$dir/key"
+refuses 'key .*/key: a key has 32 to 128 hexadecimal digits' receive --key "$dir/key" :0
+refuses 'key .*/none: cannot read it: No such file' migrate --key "$dir/none" a b:1
+echo 00112233445566778899aabbccddeeff >"$dir/key"
+for where in x 1234 x:; do
+	refuses 'an address is HOST:PORT' receive --key "$dir/key" "$where"
+done
 
 # Files
 for option in kernel initrd disk symbols; do
@@ -371,7 +394,7 @@ for option in engine cpus memory kernel initrd append disk net timeout name test
 	prints "\\-\\-$option" completion zsh
 	prints "\\-l $option" completion fish
 done
-for value in 240 242 244 246 248 250 252; do
+for value in 240 242 244 246 248 250 252 254; do
 	prints "^  $value " run --help
 	prints "^$value\$" man
 done
