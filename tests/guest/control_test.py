@@ -42,6 +42,7 @@ def case_pause(binary):
     """Nothing runs in a paused machine, and its clock stands still."""
     for engine in "jit", "interp":
         run = ticking(binary, "--name", "p1", "--cpus", "2", "--engine", engine)
+        start_s, first = time.monotonic(), run.console.count(b"\n")
         one = machines(binary)["p1"]
         want("ps", (one["engine"], one["cpus"], one["memory"], one["state"], one["pid"]),
              (engine, 2, 512 << 20, "running", run.process.pid))
@@ -54,7 +55,7 @@ def case_pause(binary):
         want("state", machines(binary)["p1"]["state"], "running")
         run.expect(b"\n", run.expect(b"\n", len(run.console)))
         times = [float(line) for line in run.console.split(b"\n")[:-1]]
-        want("a jump of its clock beyond 2 s", max(b - a for a, b in zip(times, times[1:])) > 2, False)
+        want("its clock counted the pause", times[-1] - times[first] > time.monotonic() - start_s - 3, False)
         lamina(binary, "stop", "--timeout", "0", "p1")
         want("status", run.finish(), QUIT)
         want("errors", run.errors, b"")
