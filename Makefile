@@ -8,7 +8,7 @@ ARGS    ?=
 
 PACKAGES := build guest $(if $(filter-out 0,$(shell id -u)),guest-user)
 
-.PHONY: bench-net all run check check-fast check-kernels check-crash check-fs check-firmware check-kvm soak bench fuzz guest kernels install clean help
+.PHONY: bench-net all run check check-fast check-kernels check-crash check-fs check-firmware check-network check-migration check-kvm soak bench fuzz guest kernels install clean help
 
 all: $(BUILD)/build.ninja ## build
 	@ninja -C $(BUILD) --quiet
@@ -43,6 +43,14 @@ check-fs: all ## shared folders at length: 10^5 files, git, and a build of lamin
 check-firmware: all ## every boot by SeaBIOS and OVMF, memory tests to the end (an hour)
 	@tools/install-packages $(PACKAGES) check
 	@tools/check build firmware
+
+check-network: all ## guests on networks in namespaces: passt, libslirp, tap, published ports, vsock
+	@tools/install-packages $(PACKAGES) check
+	@tools/check build network
+
+check-migration: all ## live migration between engines, under load, killed, across networks (minutes)
+	@tools/install-packages $(PACKAGES) check
+	@tools/check build migration
 
 check-crash: all ## kill -9 200 times while guests write and flush (an hour)
 	@tools/install-packages $(PACKAGES) check

@@ -159,8 +159,8 @@ def case_grub_disk(binary, engine="jit"):
     """The same image as a disk (it is both), and a command typed at GRUB's prompt."""
     run = boot(binary, "--disk", rescue_image(MENU) + ",ro", "--firmware", "seabios", engine=engine)
     wait_screen(binary, run, "GNU GRUB", "*first entry")
-    verb(binary, "sendkeys", "--text", "cecho $((6*7)) (hd0)_done\n", name())
-    wait_screen(binary, run, "grub>", "(hd0)_done")
+    verb(binary, "sendkeys", "--text", "cecho do\"ne_(6*7)\"_$?\n", name())
+    wait_screen(binary, run, "grub>", "done_(6*7)_0")
     verb(binary, "sendkeys", "--text", "reboot\n", name())
     wait_screen(binary, run, "GNU GRUB", "*first entry")
 

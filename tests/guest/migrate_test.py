@@ -13,7 +13,7 @@ from lamina_run import Failed, LIMIT_S, RUNNING, Lamina, main, manifest, skip, s
 
 MIGRATED, ERROR = 254, 240
 COUNT = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.1; done"
-SUM = ("i=0; s=0; while [ $i -lt 16 ]; do i=$((i+1)); s=$(echo $s $i | sha256sum); echo $i; done; "
+SUM = ("i=0; s=0; while [ $i -lt 40 ]; do i=$((i+1)); s=$(echo $s $i | sha256sum); echo $i; sleep 0.2; done; "
        "echo sum $s")
 
 

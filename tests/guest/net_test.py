@@ -145,12 +145,13 @@ put() {{ perl -MSocket -e 'my ($e,@a)=Socket::getaddrinfo($ARGV[0],{TAKES},{{soc
   socket(S,$a[0]{{family}},SOCK_STREAM,0); connect(S,$a[0]{{addr}}) or die "connect: $!"; $/=undef;
   my $d=<STDIN>; my $o=0; while ($o<length $d) {{ my $n=syswrite(S,$d,65536,$o) or die; $o+=$n }}
   shutdown(S,1); print <S>, "\\n"' $1; }}
+await4() {{ for i in $(seq 300); do ip -4 addr show dev eth0 | grep -q inet && return; sleep 0.1; done; exit 65; }}
 await6() {{ for i in $(seq 100); do ip -6 route | grep -q ^default && return; sleep 0.1; done; exit 66; }}
 """
 
 
 def check_network(binary, network):
-    script = CLIENT + "getent ahosts far.test | cut -d ' ' -f 1 | sort -u\n"
+    script = CLIENT + "await6; getent ahosts far.test | cut -d ' ' -f 1 | sort -u\n"
     script += "get 198.51.100.1 | tee /dev/stderr >/dev/null; get 198.51.100.1; get far.test >/dev/null\n"
     script += f"head -c 3000000 /dev/urandom >/tmp/up; sha256sum </tmp/up | cut -c 1-64; put 198.51.100.1 </tmp/up\n"
     lines = guest(binary, script, "--net", network).split()
@@ -240,7 +241,8 @@ def case_tap(binary):
     try:
         serve(socket.AF_INET, GIVES, give)
         serve(socket.AF_INET, TAKES, take)
-        script = CLIENT + ("get 198.51.100.1; head -c 3000000 /dev/urandom >/tmp/up; sha256sum </tmp/up | "
+        # dnsmasq looks for some seconds whether anybody has the address, and the command does not wait.
+        script = CLIENT + ("await4; get 198.51.100.1; head -c 3000000 /dev/urandom >/tmp/up; sha256sum </tmp/up | "
                            "cut -c 1-64; put 198.51.100.1 </tmp/up; cat /sys/class/net/eth0/address")
         lines = guest(binary, script, "--net", "tap=t0,mac=02:00:00:00:00:07").split()
         want("what came", lines[0], BLOB_SUM)
