@@ -731,6 +731,7 @@ static void fuzz_one(struct fuzz_input *in)
 		run_piece(machine.c);
 		check(machine.c);
 	}
-	if (__sanitizer_get_current_allocated_bytes)
+	/* The translator keeps what it translated: its list of blocks grows, up to what its arena holds. */
+	if (__sanitizer_get_current_allocated_bytes && strcmp(FUZZ_ENGINE, "jit") != 0)
 		LM_BUG_ON(__sanitizer_get_current_allocated_bytes() != allocated);
 }
