@@ -1,20 +1,9 @@
 #include "backend/block_uring.h"
 
 #include <errno.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #define ENTRIES 256
-
-static void wake_loop(struct block_uring *u)
-{
-	uint64_t one = 1;
-	ssize_t n = write(u->event_fd, &one, sizeof(one));
-
-	(void)n; /* EAGAIN: it has been woken and has not looked yet */
-}
 
 static void reap(struct block_uring *u)
 {
@@ -30,13 +19,10 @@ static void reap(struct block_uring *u)
 	}
 }
 
-static void ready(void *opaque, uint32_t events)
+static void woken(void *opaque)
 {
 	struct block_uring *u = opaque;
-	uint64_t count;
-	ssize_t n = read(u->event_fd, &count, sizeof(count));
 
-	(void)n;
 	reap(u);
 	block_uring_commit(u); /* what completions submitted, and what the kernel did not take */
 }
@@ -47,16 +33,11 @@ int block_uring_init(struct block_uring *u, struct event_loop *loop)
 
 	if (rc < 0)
 		return rc;
-	u->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (u->event_fd < 0)
-		rc = -errno;
+	rc = waker_init(&u->waker, loop, woken, u, NULL);
 	if (!rc)
-		rc = io_uring_register_eventfd(&u->ring, u->event_fd);
-	if (!rc)
-		rc = event_fd_init(&u->watch, loop, u->event_fd, EPOLLIN, ready, u, NULL);
+		rc = io_uring_register_eventfd(&u->ring, u->waker.fd);
 	if (rc < 0) {
-		if (u->event_fd >= 0)
-			close(u->event_fd);
+		waker_fini(&u->waker);
 		io_uring_queue_exit(&u->ring);
 	}
 	return rc;
@@ -65,8 +46,7 @@ int block_uring_init(struct block_uring *u, struct event_loop *loop)
 void block_uring_fini(struct block_uring *u)
 {
 	block_uring_wait(u);
-	event_fd_fini(&u->watch);
-	close(u->event_fd);
+	waker_fini(&u->waker);
 	io_uring_queue_exit(&u->ring);
 }
 
@@ -101,7 +81,7 @@ void block_uring_commit(struct block_uring *u)
 		if (n == -EINTR)
 			continue;
 		if (n <= 0) {
-			wake_loop(u);
+			waker_wake(&u->waker);
 			return;
 		}
 		u->queued -= (unsigned)n;

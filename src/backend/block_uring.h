@@ -10,12 +10,11 @@
 #include <stdint.h>
 
 #include "dev/blockdev.h"
-#include "event/loop.h"
+#include "event/waker.h"
 
 struct block_uring {
 	struct io_uring ring;
-	int event_fd;
-	struct event_fd watch;
+	struct waker waker;
 	unsigned in_flight;
 	unsigned queued; /* of these: not yet given to the kernel */
 	uint64_t requests;

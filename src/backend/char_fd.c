@@ -4,22 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "event/waker.h"
 
 /* Chunks that one wake-up delivers: a fast source must not keep the event loop. */
 #define CHUNKS_AT_ONCE 16
-
-static void wake_self(struct char_fd *c)
-{
-	uint64_t one = 1;
-	ssize_t n = write(c->notify_fd, &one, sizeof(one));
-
-	(void)n; /* EAGAIN: already awake */
-}
 
 static void deliver(struct char_fd *c)
 {
@@ -61,7 +53,7 @@ static void run_input(struct char_fd *c)
 		deliver(c);
 	}
 	if (more)
-		wake_self(c);
+		wake_fd_signal(c->notify_fd);
 	if (c->end_told || c->input_len || !char_stream_ended(&c->in, &error))
 		return;
 	c->end_told = true;
@@ -98,10 +90,8 @@ static void run_output(struct char_fd *c)
 static void ready(void *opaque, uint32_t events)
 {
 	struct char_fd *c = opaque;
-	uint64_t count;
-	ssize_t n = read(c->notify_fd, &count, sizeof(count));
 
-	(void)n;
+	wake_fd_clear(c->notify_fd);
 	if (c->woken)
 		c->woken(c);
 	if (c->has_output)
@@ -122,7 +112,7 @@ void char_fd_accept_input(struct chardev *chr)
 	struct char_fd *c = LM_CONTAINER_OF(chr, struct char_fd, chr);
 
 	if (c->has_input)
-		wake_self(c);
+		wake_fd_signal(c->notify_fd);
 }
 
 const struct chardev_ops char_fd_ops = {
@@ -149,9 +139,9 @@ static int start(struct char_fd *c, int in_fd, int out_fd, struct event_loop *lo
 {
 	int rc = 0;
 
-	c->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	c->notify_fd = wake_fd_open(err);
 	if (c->notify_fd < 0)
-		return lm_err_errno(err, -errno, "cannot create an eventfd");
+		return c->notify_fd;
 	c->has_input = in_fd >= 0;
 	c->has_output = out_fd >= 0;
 	if (c->has_input)

@@ -9,6 +9,7 @@
 
 #include "backend/char_fd.h"
 #include "base/bits.h"
+#include "event/waker.h"
 
 #define KEY_ESCAPE 0x01 /* Ctrl-A */
 
@@ -95,12 +96,8 @@ static void on_stop(int sig)
 
 static void note_resize(void)
 {
-	uint64_t one = 1;
-	ssize_t n;
-
 	terminal.resized = true;
-	n = write(terminal.notify_fd, &one, sizeof(one));
-	(void)n;
+	wake_fd_signal(terminal.notify_fd);
 }
 
 /* After a stop the shell has set its own modes, and the window may have changed. */

@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/bits.h"
 #include "base/thread.h"
+#include "event/waker.h"
 
 /*
  * A descriptor that poll calls writable takes this much without blocking, if it is a pipe
@@ -19,14 +19,6 @@
 #define STOP_WAIT_S	   1
 #define NS_PER_MS	   1000000L
 #define NS_PER_S	   1000000000L
-
-static void wake(int fd)
-{
-	uint64_t one = 1;
-	ssize_t n = write(fd, &one, sizeof(one));
-
-	(void)n; /* EAGAIN: already awake */
-}
 
 /* Waits until the descriptor is ready; false when told to stop. */
 static bool wait_ready(struct char_stream *s, short events)
@@ -51,7 +43,7 @@ static void end(struct char_stream *s, int error)
 	s->ended = true;
 	s->error = error;
 	pthread_cond_broadcast(&s->changed);
-	wake(s->notify_fd);
+	wake_fd_signal(s->notify_fd);
 }
 
 /* A background job that reads its terminal gets EIO, as SIGTTIN is blocked here: not an end. */
@@ -95,7 +87,7 @@ static void *reader(void *opaque)
 	while ((n = read_chunk(s, buf)) > 0) {
 		pthread_mutex_lock(&s->lock);
 		append(s, buf, (size_t)n);
-		wake(s->notify_fd);
+		wake_fd_signal(s->notify_fd);
 		while (STREAM_RING - s->len < CHUNK && !s->stopping)
 			pthread_cond_wait(&s->changed, &s->lock);
 		pthread_mutex_unlock(&s->lock);
@@ -144,7 +136,7 @@ static void *writer(void *opaque)
 		s->head = (s->head + (size_t)n) % STREAM_RING;
 		s->len -= (size_t)n;
 		if (s->short_write && s->len <= STREAM_RING / 2)
-			wake(s->notify_fd);
+			wake_fd_signal(s->notify_fd);
 		if (!s->len)
 			pthread_cond_broadcast(&s->changed);
 	}
@@ -170,9 +162,9 @@ int char_stream_start(struct char_stream *s, int fd, bool output, int notify_fd,
 	s->fd = fd;
 	s->output = output;
 	s->notify_fd = notify_fd;
-	s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->stop_fd = wake_fd_open(err);
 	if (s->stop_fd < 0)
-		return lm_err_errno(err, -errno, "cannot create an eventfd");
+		return s->stop_fd;
 	init_locks(s);
 	rc = thread_start_quiet(&s->thread, output ? writer : reader, s);
 	if (rc) {
@@ -207,7 +199,7 @@ bool char_stream_stop(struct char_stream *s)
 	s->stopping = true;
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
-	wake(s->stop_fd);
+	wake_fd_signal(s->stop_fd);
 	until = deadline(CLOCK_REALTIME, 1000 * STOP_WAIT_S);
 	if (pthread_timedjoin_np(s->thread, NULL, &until) != 0) {
 		pthread_detach(s->thread);

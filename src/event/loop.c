@@ -3,8 +3,9 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
+
+#include "event/waker.h"
 
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_S  INT64_C(1000000000)
@@ -28,7 +29,7 @@ int loop_init(struct event_loop *loop, bool virtual_clock, struct lm_err *err)
 	clock_init(&loop->clock, virtual_clock);
 	lock_init(loop);
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	loop->wake_fd = wake_fd_open(NULL);
 	if (loop->epoll_fd < 0 || loop->wake_fd < 0)
 		return lm_err_errno(err, -errno, "event loop: cannot create epoll and eventfd");
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &ev) < 0)
@@ -46,10 +47,7 @@ void loop_fini(struct event_loop *loop)
 
 void loop_wake(struct event_loop *loop)
 {
-	uint64_t one = 1;
-	ssize_t n = write(loop->wake_fd, &one, sizeof(one));
-
-	(void)n; /* EAGAIN means that a wake-up is already pending */
+	wake_fd_signal(loop->wake_fd);
 }
 
 void loop_stop(struct event_loop *loop)
@@ -86,14 +84,6 @@ int64_t loop_run_timers(struct event_loop *loop)
 	return wait;
 }
 
-static void drain_wake(struct event_loop *loop)
-{
-	uint64_t count;
-	ssize_t n = read(loop->wake_fd, &count, sizeof(count));
-
-	(void)n;
-}
-
 static int wait_events(struct event_loop *loop, struct epoll_event *ev, int max, int64_t wait_ns)
 {
 	struct timespec ts = { wait_ns / NS_PER_S, wait_ns % NS_PER_S };
@@ -124,7 +114,7 @@ void loop_run(struct event_loop *loop)
 			struct event_fd *e = ev[k].data.ptr;
 
 			if (!e)
-				drain_wake(loop);
+				wake_fd_clear(loop->wake_fd);
 			else if (e->ready)
 				e->ready(e->opaque, ev[k].events);
 		}

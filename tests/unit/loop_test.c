@@ -1,5 +1,6 @@
-/* The event loop: timer order, cancel, re-arm, virtual time. */
+/* The event loop: timer order, cancel, re-arm, virtual time, wakers. */
 #include "event/loop.h"
+#include "event/waker.h"
 #include <unistd.h>
 
 #include "check.h"
@@ -84,10 +85,44 @@ static void test_stopped_clock(void)
 	loop_fini(&loop);
 }
 
+static void count_and_stop(void *opaque)
+{
+	fired++;
+	loop_stop(opaque);
+}
+
+/* Two wakes before the loop looks are one callback, and the next wake is another. */
+static void test_waker(void)
+{
+	struct waker w = {0};
+	struct event_loop loop;
+	struct timer t;
+
+	waker_fini(&w);
+	CHECK_EQ(loop_init(&loop, false, NULL), 0);
+	CHECK_EQ(waker_init(&w, &loop, count_and_stop, &loop, NULL), 0);
+	fired = 0;
+	waker_wake(&w);
+	waker_wake(&w);
+	loop_run(&loop);
+	CHECK_EQ(fired, 1);
+	timer_init(&t, &loop, stop, &loop);
+	timer_arm(&t, clock_now(&loop.clock) + 1000000);
+	loop_run(&loop);
+	CHECK_EQ(fired, 1);
+	waker_wake(&w);
+	loop_run(&loop);
+	CHECK_EQ(fired, 2);
+	waker_fini(&w);
+	waker_fini(&w);
+	loop_fini(&loop);
+}
+
 int main(void)
 {
 	test_virtual_timers();
 	test_real_loop_stops();
 	test_stopped_clock();
+	test_waker();
 	return check_done();
 }

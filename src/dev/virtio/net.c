@@ -2,9 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 #include <linux/virtio_ids.h>
 
 /* Chains that one visit of a queue moves, before others get their turn. */
@@ -215,14 +212,6 @@ static bool serve_tx(struct virtio_net *net, unsigned pair)
 	return !budget && !net->tx_blocked;
 }
 
-static void kick_self(struct virtio_net *net)
-{
-	uint64_t one = 1;
-	ssize_t n = write(net->kick_fd, &one, sizeof(one));
-
-	(void)n; /* EAGAIN: already kicked */
-}
-
 static void serve_all_tx(struct virtio_net *net)
 {
 	bool more = false;
@@ -230,7 +219,7 @@ static void serve_all_tx(struct virtio_net *net)
 	for (unsigned pair = 0; pair < net->pairs && net->running && !net->tx_blocked; pair++)
 		more |= serve_tx(net, pair);
 	if (more)
-		kick_self(net);
+		waker_wake(&net->kick);
 }
 
 static void on_writable(void *opaque)
@@ -424,7 +413,7 @@ static void on_link_changed(void *opaque)
 	struct virtio_net *net = opaque;
 
 	net->link_news = true;
-	kick_self(net);
+	waker_wake(&net->kick);
 }
 
 static void try_again(struct virtio_net *net)
@@ -444,14 +433,9 @@ static void serve(struct virtio_net *net)
 	deliver(net);
 }
 
-static void on_kick(void *opaque, uint32_t events)
+static void on_kick(void *opaque)
 {
-	struct virtio_net *net = opaque;
-	uint64_t count;
-	ssize_t n = read(net->kick_fd, &count, sizeof(count));
-
-	(void)n;
-	serve(net);
+	serve(opaque);
 }
 
 static void net_notify(struct virtio_device *dev, unsigned queue)
@@ -462,7 +446,7 @@ static void net_notify(struct virtio_device *dev, unsigned queue)
 		if (dev->io == dev->loop)
 			serve(net);
 		else
-			kick_self(net);
+			waker_wake(&net->kick);
 		return;
 	}
 	loop_lock(dev->io);
@@ -497,7 +481,7 @@ static void net_started(struct virtio_device *dev)
 	net->guest_offloads = dev->accepted & NET_GUEST_OFFLOADS;
 	virtio_net_apply_offloads(net);
 	net->running = true;
-	kick_self(net);
+	waker_wake(&net->kick);
 	loop_unlock(dev->io);
 }
 
@@ -547,7 +531,6 @@ static const struct field net_fields[] = {
 	FIELD_NOT_SAVED(struct virtio_net, interrupts, "only within a callback"),
 	FIELD_NOT_SAVED(struct virtio_net, broken, "only within a callback"),
 	FIELD_NOT_SAVED(struct virtio_net, link_news, "told again"),
-	FIELD_NOT_SAVED(struct virtio_net, kick_fd, "wiring"),
 	FIELD_NOT_SAVED(struct virtio_net, kick, "wiring"),
 	FIELD_NOT_SAVED(struct virtio_net, chain, "only within a callback"),
 	FIELD_NOT_SAVED(struct virtio_net, packet, "only within a callback"),
@@ -574,7 +557,7 @@ static int net_loaded(void *object, struct lm_err *err)
 	virtio_net_apply_offloads(net);
 	if (net->running)
 		virtio_net_announce(net);
-	kick_self(net);
+	waker_wake(&net->kick);
 	return 0;
 }
 
@@ -619,14 +602,6 @@ static uint64_t features(const struct netdev *backend, unsigned max_pairs)
 	return f;
 }
 
-static int open_kick(struct virtio_net *net, struct lm_err *err)
-{
-	net->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (net->kick_fd < 0)
-		return lm_err_errno(err, -errno, "network device: cannot create an eventfd");
-	return event_fd_init(&net->kick, net->virtio.io, net->kick_fd, EPOLLIN, on_kick, net, err);
-}
-
 static void attach(struct virtio_net *net)
 {
 	net->port = (struct net_port){
@@ -663,17 +638,16 @@ int virtio_net_init(struct virtio_net *net, struct netdev *backend, unsigned max
 	net->config.status = htole16(backend->link_up ? VIRTIO_NET_S_LINK_UP : 0);
 	virtio_device_init(&net->virtio, &setup, ram, loop);
 	net->virtio.io = backend->loop;
-	rc = open_kick(net, err);
-	if (rc == 0)
-		attach(net);
-	return rc;
+	rc = waker_init(&net->kick, net->virtio.io, on_kick, net, err);
+	if (rc < 0)
+		return lm_err_wrap(err, "network device"), rc;
+	attach(net);
+	return 0;
 }
 
 void virtio_net_fini(struct virtio_net *net)
 {
 	net->backend->port = NULL;
-	event_fd_fini(&net->kick);
-	if (net->kick_fd >= 0)
-		close(net->kick_fd);
+	waker_fini(&net->kick);
 	virtio_device_fini(&net->virtio);
 }

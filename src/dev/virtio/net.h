@@ -20,6 +20,7 @@
 #include "dev/virtio/net_filter.h"
 #include "dev/virtio/net_flow.h"
 #include "dev/virtio/virtio.h"
+#include "event/waker.h"
 
 #define NET_MAX_PAIRS  16
 #define NET_QUEUE_SIZE 256
@@ -62,8 +63,7 @@ struct virtio_net {
 	uint64_t interrupts;
 	bool broken, link_news;
 
-	int kick_fd; /* wakes the I/O loop */
-	struct event_fd kick;
+	struct waker kick; /* of the I/O loop */
 
 	/* Scratch of one batch. */
 	struct vq_chain chain[NET_BATCH];
