@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "backend/block_overlay.h"
-#include "backend/block_pool.h"
 #include "backend/block_uring.h"
 #include "backend/image_copy.h"
+#include "backend/work_pool.h"
 #include "base/bits.h"
 #include "base/log.h"
 
@@ -16,10 +16,10 @@ struct block_disk {
 	struct image *image; /* NULL: detached */
 	struct block_options options; /* its path is ours */
 	struct event_loop *loop;
-	struct block_pool pool;
+	struct work_pool pool;
 	struct block_uring uring; /* where has_uring */
 	bool has_uring;
-	struct block_list held; /* failed, and waiting for block_resume */
+	struct queue held; /* failed, and waiting for block_resume */
 	enum block_on_error on_error;
 	void (*stop)(void *opaque, struct blockdev *dev, int error);
 	void *opaque;
@@ -63,15 +63,26 @@ static int run_image(struct image *img, const struct block_request *req)
 	return -EINVAL;
 }
 
-static int run(void *opaque, const struct block_request *req)
+static struct block_request *request_of(struct queue_item *item)
 {
-	struct block_disk *d = opaque;
+	return LM_CONTAINER_OF(item, struct block_request, queued);
+}
 
+static int serve(struct block_disk *d, const struct block_request *req)
+{
 	if (!d->image)
 		return -EIO;
 	if (d->dev.read_only && req->op != BLOCK_READ)
 		return req->op == BLOCK_FLUSH ? 0 : -EROFS;
 	return run_image(d->image, req);
+}
+
+/* On a worker thread, or where there is none. */
+static void run(void *opaque, struct queue_item *item, void *scratch)
+{
+	struct block_request *req = request_of(item);
+
+	req->result = serve(opaque, req);
 }
 
 /* ---- Errors ---- */
@@ -111,14 +122,14 @@ static void complete(struct block_disk *d, struct block_request *req)
 		return;
 	}
 	log_failure(d, req, "the machine is paused and tries again when it is resumed");
-	block_list_push(&d->held, req);
-	if (d->held.first == req)
+	queue_push(&d->held, &req->queued);
+	if (d->held.first == &req->queued)
 		d->stop(d->opaque, &d->dev, req->result);
 }
 
-static void finished(void *opaque, struct block_request *req)
+static void served(void *opaque, struct queue_item *item)
 {
-	complete(opaque, req);
+	complete(opaque, request_of(item));
 }
 
 bool block_is_stopped(const struct blockdev *dev)
@@ -129,25 +140,28 @@ bool block_is_stopped(const struct blockdev *dev)
 void block_resume(struct blockdev *dev)
 {
 	struct block_disk *d = disk_of(dev);
-	struct block_list again = d->held;
-	struct block_request *req;
+	struct queue again = d->held;
+	struct queue_item *item;
 
 	if (!again.first)
 		return;
-	block_list_init(&d->held);
+	d->held = (struct queue){NULL, NULL};
 	d->failure_logged = false;
-	while ((req = block_list_pop(&again)))
-		dev->ops->submit(dev, req);
+	while ((item = queue_pop(&again)))
+		dev->ops->submit(dev, request_of(item));
 	dev->ops->commit(dev);
 }
 
 /* Who waits for everything to be done gets the errors that were kept from the guest. */
 static void give_up_held(struct block_disk *d)
 {
-	struct block_request *req;
+	struct queue_item *item;
 
-	while ((req = block_list_pop(&d->held)))
+	while ((item = queue_pop(&d->held))) {
+		struct block_request *req = request_of(item);
+
 		req->done(req, req->result);
+	}
 }
 
 /* ---- The blockdev ---- */
@@ -183,7 +197,7 @@ static void uring_finished(void *opaque, struct block_request *req, bool ok)
 	if (ok)
 		complete(d, req);
 	else
-		block_pool_submit(&d->pool, req);
+		work_pool_submit(&d->pool, &req->queued);
 }
 
 static void disk_submit(struct blockdev *dev, struct block_request *req)
@@ -191,7 +205,7 @@ static void disk_submit(struct blockdev *dev, struct block_request *req)
 	struct block_disk *d = disk_of(dev);
 
 	if (!submit_in_place(d, req))
-		block_pool_submit(&d->pool, req);
+		work_pool_submit(&d->pool, &req->queued);
 }
 
 static void disk_commit(struct blockdev *dev)
@@ -213,8 +227,8 @@ static void disk_drain(struct blockdev *dev)
 	do {
 		if (d->has_uring)
 			block_uring_wait(&d->uring);
-		block_pool_drain(&d->pool);
-	} while ((d->has_uring && d->uring.in_flight) || block_pool_busy(&d->pool));
+		work_pool_drain(&d->pool);
+	} while ((d->has_uring && d->uring.in_flight) || work_pool_busy(&d->pool));
 }
 
 uint64_t block_uring_requests(const struct blockdev *dev)
@@ -232,7 +246,7 @@ static void disk_abandon(struct blockdev *dev)
 	do {
 		disk_drain(dev);
 		give_up_held(d);
-	} while ((d->has_uring && d->uring.in_flight) || block_pool_busy(&d->pool));
+	} while ((d->has_uring && d->uring.in_flight) || work_pool_busy(&d->pool));
 }
 
 static const struct blockdev_ops disk_ops = {
@@ -370,7 +384,7 @@ static void start_uring(struct block_disk *d)
 		return;
 	d->uring.finished = uring_finished;
 	d->uring.opaque = d;
-	d->has_uring = d->image->file.direct >= 0 && block_pool_start(&d->pool) &&
+	d->has_uring = d->image->file.direct >= 0 && work_pool_start(&d->pool) &&
 		       block_uring_init(&d->uring, d->loop) == 0;
 }
 
@@ -389,9 +403,10 @@ static int set_up(struct block_disk *d, const struct block_options *o, struct ev
 	if (rc < 0)
 		return rc;
 	d->dev.size = o->detached ? o->size : d->image->size;
-	rc = block_pool_init(&d->pool, loop, o->synchronous, err);
+	d->pool.synchronous = o->synchronous;
+	rc = work_pool_init(&d->pool, loop, err);
 	if (rc < 0)
-		block_pool_fini(&d->pool);
+		work_pool_fini(&d->pool);
 	else if (d->image)
 		start_uring(d);
 	return rc;
@@ -412,9 +427,8 @@ int block_open(struct blockdev **out, const struct block_options *options, struc
 	d->stop = options->stop;
 	d->opaque = options->opaque;
 	d->pool.run = run;
-	d->pool.finished = finished;
+	d->pool.done = served;
 	d->pool.opaque = d;
-	block_list_init(&d->held);
 	set_id(&d->dev, options);
 	rc = set_up(d, options, loop, err);
 	if (rc < 0) {
@@ -467,6 +481,6 @@ void block_close(struct blockdev *dev)
 	disk_abandon(dev);
 	if (d->has_uring)
 		block_uring_fini(&d->uring);
-	block_pool_fini(&d->pool);
+	work_pool_fini(&d->pool);
 	destroy(d);
 }

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/queue.h"
+
 #define BLOCK_SECTOR_SIZE 512
 #define BLOCK_ID_SIZE	  20
 
@@ -28,8 +30,8 @@ struct block_request {
 	 * thread, in drain, or from within submit.
 	 */
 	void (*done)(struct block_request *req, int result);
-	struct block_request *next; /* the backend's, until done */
-	int result;		    /* the backend's, until done */
+	struct queue_item queued; /* the backend's, until done */
+	int result;		  /* the backend's, until done */
 };
 
 struct blockdev;

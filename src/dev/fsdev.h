@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/queue.h"
+
 #define FS_TAG_SIZE 36 /* virtio 1.2 §5.11.4: not terminated where it is full */
 
 struct fs_request {
@@ -21,7 +23,7 @@ struct fs_request {
 	 * submit.
 	 */
 	void (*done)(struct fs_request *req);
-	struct fs_request *next; /* the backend's, until done */
+	struct queue_item queued; /* the backend's, until done */
 };
 
 struct fsdev;

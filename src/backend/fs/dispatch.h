@@ -4,9 +4,7 @@
 
 #include <stdbool.h>
 
-#include "backend/fs/pool.h"
-
-struct fs_server;
+#include "backend/fs/server.h"
 
 /*
  * Serves a request within the device lock if that takes no longer than to wake a thread for it:

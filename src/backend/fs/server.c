@@ -21,19 +21,40 @@ static struct fs_server *server_of(struct fsdev *dev)
 	return LM_CONTAINER_OF(dev, struct fs_server, dev);
 }
 
+static struct fs_request *request_of(struct queue_item *item)
+{
+	return LM_CONTAINER_OF(item, struct fs_request, queued);
+}
+
+static void run(void *opaque, struct queue_item *item, void *scratch)
+{
+	fuse_serve(opaque, request_of(item), scratch);
+}
+
+static void served(void *opaque, struct queue_item *item)
+{
+	struct fs_request *req = request_of(item);
+
+	req->done(req);
+}
+
 static void fs_submit(struct fsdev *dev, struct fs_request *req)
 {
 	struct fs_server *fs = server_of(dev);
 
-	if (fuse_serve_quick(fs, req, &fs->pool.scratch))
+	if (fuse_serve_quick(fs, req, &fs->scratch[WORK_POOL_THREADS]))
 		req->done(req);
 	else
-		fs_pool_submit(&fs->pool, req);
+		work_pool_submit(&fs->pool, &req->queued);
 }
 
 static void fs_drain(struct fsdev *dev)
 {
-	fs_pool_drain(&server_of(dev)->pool);
+	struct work_pool *pool = &server_of(dev)->pool;
+
+	do
+		work_pool_drain(pool);
+	while (work_pool_busy(pool));
 }
 
 static void fs_reset(struct fsdev *dev)
@@ -136,9 +157,16 @@ static int set_up(struct fs_server *fs, const struct fs_options *o, struct event
 	if (rc)
 		return rc;
 	fs->umask = process_umask();
-	fs->pool.run = fuse_serve;
-	fs->pool.opaque = fs;
-	return fs_pool_init(&fs->pool, loop, o->synchronous, err);
+	fs->pool = (struct work_pool){
+	    .run = run,
+	    .done = served,
+	    .opaque = fs,
+	    .synchronous = o->synchronous,
+	    .done_on_worker = true,
+	    .scratch = fs->scratch,
+	    .scratch_size = sizeof(fs->scratch[0]),
+	};
+	return work_pool_init(&fs->pool, loop, err);
 }
 
 int fs_open(struct fsdev **out, const struct fs_options *o, struct event_loop *loop,
@@ -151,7 +179,7 @@ int fs_open(struct fsdev **out, const struct fs_options *o, struct event_loop *l
 	if (!fs)
 		return lm_err_set(err, -ENOMEM, "no memory for a shared folder");
 	fs->dev.ops = &fs_ops;
-	fs->confine.proc_fd = fs->inodes.root.fd = fs->pool.event_fd = -1;
+	fs->confine.proc_fd = fs->inodes.root.fd = -1;
 	memcpy(fs->dev.tag, o->tag, strnlen(o->tag, FS_TAG_SIZE));
 	fs->read_only = o->read_only;
 	fs->writeback = o->writeback;
@@ -173,8 +201,10 @@ void fs_close(struct fsdev *dev)
 	if (!dev)
 		return;
 	fs = server_of(dev);
-	if (fs->pool.run)
-		fs_pool_fini(&fs->pool);
+	if (fs->pool.run) {
+		fs_drain(dev);
+		work_pool_fini(&fs->pool);
+	}
 	handles_fini(&fs->handles);
 	inodes_fini(&fs->inodes);
 	confine_fini(&fs->confine);

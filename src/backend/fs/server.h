@@ -1,7 +1,7 @@
 /*
- * The inside of the FUSE server. A request comes from the queue to a worker thread (pool.h), is copied
- * and checked against a table of operations (dispatch.c), and served by one function of op_*.c, which
- * finds files through inode.h and handle.h and reaches them through confine.h.
+ * The inside of the FUSE server. A request comes from the queue to a worker thread (work_pool.h), is
+ * copied and checked against a table of operations (dispatch.c), and served by one function of op_*.c,
+ * which finds files through inode.h and handle.h and reaches them through confine.h.
  */
 #ifndef LM_BACKEND_FS_SERVER_H
 #define LM_BACKEND_FS_SERVER_H
@@ -12,13 +12,22 @@
 #include "backend/fs/confine.h"
 #include "backend/fs/handle.h"
 #include "backend/fs/inode.h"
-#include "backend/fs/pool.h"
+#include "backend/work_pool.h"
+#include "dev/fsdev.h"
 
 #define FS_MAX_WRITE (1024 * 1024)
+#define FS_ARG_MAX   (66 * 1024) /* the largest: an attribute of XATTR_SIZE_MAX with its name */
+#define FS_REPLY_MAX (64 * 1024) /* of replies that are built; files' data go straight to the guest */
+
+struct fs_scratch {
+	_Alignas(8) uint8_t arg[FS_ARG_MAX + 1];
+	_Alignas(8) uint8_t reply[FS_REPLY_MAX];
+};
 
 struct fs_server {
 	struct fsdev dev;
-	struct fs_pool pool;
+	struct work_pool pool;
+	struct fs_scratch scratch[WORK_POOL_THREADS + 1]; /* the last: of what submit serves itself */
 	struct confine confine;
 	struct fs_inodes inodes;
 	struct fs_handles handles;
