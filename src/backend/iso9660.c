@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/file_io.h"
 
 #define SECTOR 2048
 
@@ -145,24 +146,6 @@ static void make_folder(uint8_t *p, uint32_t self, const struct iso_file *files,
 	}
 }
 
-static int write_at(int fd, const void *data, size_t size, off_t at)
-{
-	const uint8_t *p = data;
-
-	while (size) {
-		ssize_t n = pwrite(fd, p, size, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		at += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
 int iso_write(int fd, const char *label, const struct iso_file *files, unsigned count,
 	      struct lm_err *err)
 {
@@ -177,7 +160,7 @@ int iso_write(int fd, const char *label, const struct iso_file *files, unsigned 
 
 		if (strlen(files[k].name) > ISO_NAME_MAX || files[k].size >= 4 * GIB)
 			return lm_err_set(err, -EFBIG, "%s is too large", files[k].name);
-		rc = write_at(fd, files[k].data, files[k].size, at);
+		rc = write_exactly(fd, files[k].data, files[k].size, at);
 		if (rc)
 			return lm_err_errno(err, rc, "cannot write the CD image");
 		sectors += sectors_of(files[k].size);
@@ -189,7 +172,7 @@ int iso_write(int fd, const char *label, const struct iso_file *files, unsigned 
 	make_paths(head + JOLIET_PATHS * SECTOR, JOLIET_ROOT);
 	make_folder(head + PRIMARY_ROOT * SECTOR, PRIMARY_ROOT, files, count, false);
 	make_folder(head + JOLIET_ROOT * SECTOR, JOLIET_ROOT, files, count, true);
-	rc = write_at(fd, head, sizeof(head), 0);
+	rc = write_exactly(fd, head, sizeof(head), 0);
 	if (!rc && ftruncate(fd, (off_t)sectors * SECTOR))
 		rc = -errno;
 	return rc ? lm_err_errno(err, rc, "cannot write the CD image") : 0;

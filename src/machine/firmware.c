@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/file_io.h"
 #include "dev/chipset/layout.h"
 
 #define CODE_MAX  (UINT64_C(16) * MIB)
@@ -39,34 +40,6 @@ static int open_sized(const char *path, int flags, const char *what, uint64_t gr
 	return fd;
 }
 
-static int read_exactly(int fd, uint8_t *to, size_t size)
-{
-	for (size_t done = 0; done < size;) {
-		ssize_t n = pread(fd, to + done, size - done, (off_t)done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
-static int write_exactly(int fd, const uint8_t *from, size_t size)
-{
-	for (size_t done = 0; done < size;) {
-		ssize_t n = write(fd, from + done, size - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 /* ---- Code ---- */
 
 static int load_code(struct firmware *f, const char *path, struct ram *ram, struct lm_err *err)
@@ -78,7 +51,7 @@ static int load_code(struct firmware *f, const char *path, struct ram *ram, stru
 	if (fd < 0)
 		return fd;
 	f->code = ram_add_window(ram, size, true, err);
-	rc = f->code ? read_exactly(fd, f->code->hva, size) : -ENOMEM;
+	rc = f->code ? read_exactly(fd, f->code->hva, size, 0) : -ENOMEM;
 	close(fd);
 	if (rc < 0)
 		return f->code ? lm_err_errno(err, rc, "cannot read %s", path) : rc;
@@ -103,10 +76,9 @@ static int read_template(const char *path, uint8_t **bytes, size_t *size, struct
 
 	if (fd < 0)
 		return fd;
-	*bytes = malloc(*size);
-	rc = *bytes ? read_exactly(fd, *bytes, *size) : -ENOMEM;
+	rc = read_whole(fd, path, *size, bytes, err);
 	close(fd);
-	return rc < 0 ? lm_err_errno(err, rc, "cannot read %s", path) : 0;
+	return rc;
 }
 
 /* Whole or not at all: written under another name, then linked to its own. */
@@ -123,7 +95,7 @@ static int create_vars(const char *path, const char *template, struct lm_err *er
 		return rc < 0 ? rc : lm_err_set(err, -ENAMETOOLONG, "too long a name: %.60s", path);
 	}
 	fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	rc = fd < 0 ? -errno : write_exactly(fd, bytes, size);
+	rc = fd < 0 ? -errno : write_exactly(fd, bytes, size, 0);
 	if (fd >= 0 && close(fd) < 0 && !rc)
 		rc = -errno;
 	if (!rc && link(part, path) < 0 && errno != EEXIST)
@@ -195,10 +167,9 @@ static int load_vga(struct firmware *f, const char *path, struct lm_err *err)
 
 	if (fd < 0)
 		return fd;
-	f->vga = malloc(f->vga_size);
-	rc = f->vga ? read_exactly(fd, f->vga, f->vga_size) : -ENOMEM;
+	rc = read_whole(fd, path, f->vga_size, &f->vga, err);
 	close(fd);
-	return rc < 0 ? lm_err_errno(err, rc, "cannot read %s", path) : 0;
+	return rc;
 }
 
 int firmware_load(struct firmware *f, const struct firmware_files *files, struct ram *ram,

@@ -13,6 +13,7 @@
 #include "backend/net.h"
 #include "backend/fs.h"
 #include "base/err.h"
+#include "base/queue.h"
 #include "engine/engine.h"
 #include "machine/disk.h"
 #include "machine/firmware.h"
@@ -163,7 +164,7 @@ struct machine_task {
 	 * complete, and the device lock is held.
 	 */
 	bool light;
-	struct machine_task *next; /* the machine's */
+	struct queue_item queued; /* the machine's */
 };
 
 /*

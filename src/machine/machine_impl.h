@@ -44,7 +44,7 @@ struct machine {
 	bool paused; /* and stays so */
 	struct machine_task io_error;  /* pauses after an error of a disk's host file */
 	bool io_error_pending;
-	struct machine_task *tasks; /* in order of arrival; under the device lock */
+	struct queue tasks; /* of struct machine_task; under the device lock */
 	int64_t created_ns;         /* CLOCK_BOOTTIME */
 	struct lm_err failure;      /* of the engine, before END_ENGINE is set */
 	bool loop_ready, system_ready, vcpus_ready, pc_ready;

@@ -6,6 +6,7 @@
  * change guest memory and raise interrupts, which the guest sees when it goes on.
  */
 #include "backend/block.h"
+#include "base/bits.h"
 #include "machine/machine_impl.h"
 
 void machine_park(struct machine *m)
@@ -50,27 +51,20 @@ void machine_let_go(struct machine *m)
 
 void machine_when_still(struct machine *m, struct machine_task *task)
 {
-	struct machine_task **end = &m->tasks;
-
 	loop_lock(&m->loop);
-	while (*end)
-		end = &(*end)->next;
-	task->next = NULL;
-	*end = task;
+	queue_push(&m->tasks, &task->queued);
 	loop_unlock(&m->loop);
 	loop_stop(&m->loop);
 }
 
 static struct machine_task *next_task(struct machine *m)
 {
-	struct machine_task *task;
+	struct queue_item *item;
 
 	loop_lock(&m->loop);
-	task = m->tasks;
-	if (task)
-		m->tasks = task->next;
+	item = queue_pop(&m->tasks);
 	loop_unlock(&m->loop);
-	return task;
+	return item ? LM_CONTAINER_OF(item, struct machine_task, queued) : NULL;
 }
 
 static void run_task(struct machine *m, struct machine_task *task)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/file_io.h"
 #include "snapshot/checksum.h"
 #include "snapshot/file.h"
 
@@ -198,7 +199,7 @@ static int save_text(int dir, const char *name, const char *text, struct lm_err 
 
 	if (fd < 0)
 		return fd;
-	rc = file_write_all(fd, text, strlen(text), 0);
+	rc = write_exactly(fd, text, strlen(text), 0);
 	if (!rc && fsync(fd) < 0)
 		rc = -errno;
 	close(fd);

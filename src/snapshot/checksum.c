@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "base/bits.h"
+#include "base/file_io.h"
 
 #define READ_SIZE  (256 * KIB)
 #define MIN_CHUNK  MIB
@@ -45,15 +46,14 @@ static int sum_range(int fd, uint64_t offset, uint64_t len, uint8_t *buf, uint64
 
 	XXH3_64bits_reset(&state);
 	while (len) {
-		ssize_t n = pread(fd, buf, LM_MIN(len, READ_SIZE), (off_t)offset);
+		size_t n = LM_MIN(len, READ_SIZE);
+		int rc = read_exactly(fd, buf, n, (off_t)offset);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		XXH3_64bits_update(&state, buf, (size_t)n);
-		offset += (uint64_t)n;
-		len -= (uint64_t)n;
+		if (rc < 0)
+			return rc;
+		XXH3_64bits_update(&state, buf, n);
+		offset += n;
+		len -= n;
 	}
 	*sum = XXH3_64bits_digest(&state);
 	return 0;

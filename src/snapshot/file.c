@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file_io.h"
+
 #define JSON_STYLE (JSON_INDENT(1) | JSON_ENSURE_ASCII)
 
 int file_create(int dir, const char *name, struct lm_err *err)
@@ -29,24 +31,6 @@ int file_open(int dir, const char *name, struct lm_err *err)
 	return lm_err_set(err, -EINVAL, "%s is no regular file", name);
 }
 
-int file_write_all(int fd, const void *bytes, size_t len, off_t offset)
-{
-	const char *p = bytes;
-
-	while (len) {
-		ssize_t n = pwrite(fd, p, len, offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		offset += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 int file_save_json(int dir, const char *name, const json_t *json, struct lm_err *err)
 {
 	char *text = json_dumps(json, JSON_STYLE);
@@ -59,33 +43,18 @@ int file_save_json(int dir, const char *name, const json_t *json, struct lm_err 
 		free(text);
 		return fd;
 	}
-	rc = file_write_all(fd, text, strlen(text), 0);
+	rc = write_exactly(fd, text, strlen(text), 0);
 	if (!rc)
-		rc = file_write_all(fd, "\n", 1, (off_t)strlen(text));
+		rc = write_exactly(fd, "\n", 1, (off_t)strlen(text));
 	close(fd);
 	free(text);
 	return rc ? lm_err_errno(err, rc, "cannot write %s", name) : 0;
 }
 
-static int read_all(int fd, char *text, size_t len)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = read(fd, text + done, len - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 static int load_fd(int fd, const char *name, char **text, size_t *len, struct lm_err *err)
 {
 	struct stat st;
+	uint8_t *bytes;
 	int rc;
 
 	if (fstat(fd, &st) < 0)
@@ -94,9 +63,9 @@ static int load_fd(int fd, const char *name, char **text, size_t *len, struct lm
 		return lm_err_set(err, -EFBIG, "%s is larger than %u MiB", name,
 				  FILE_TEXT_MAX >> 20);
 	*len = (size_t)st.st_size;
-	*text = calloc(1, *len + 1);
-	rc = *text ? read_all(fd, *text, *len) : -ENOMEM;
-	return rc ? lm_err_errno(err, rc, "cannot read %s", name) : 0;
+	rc = read_whole(fd, name, *len, &bytes, err);
+	*text = (char *)bytes;
+	return rc;
 }
 
 int file_load(int dir, const char *name, char **text, size_t *len, struct lm_err *err)
@@ -108,10 +77,6 @@ int file_load(int dir, const char *name, char **text, size_t *len, struct lm_err
 		return fd;
 	rc = load_fd(fd, name, text, len, err);
 	close(fd);
-	if (rc < 0) {
-		free(*text);
-		*text = NULL;
-	}
 	return rc;
 }
 

@@ -13,8 +13,6 @@ int file_create(int dir, const char *name, struct lm_err *err);
 /* A regular file for reading; symbolic links are not followed. */
 int file_open(int dir, const char *name, struct lm_err *err);
 
-int file_write_all(int fd, const void *bytes, size_t len, off_t offset);
-
 /* Text with a final newline, indented. */
 int file_save_json(int dir, const char *name, const json_t *json, struct lm_err *err);
 /* *text is the heap's, NUL-terminated. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file_io.h"
 #include "mem/ram_image.h"
 #include "snapshot/file.h"
 
@@ -39,7 +40,7 @@ static int write_pages(const struct ram *ram, const uint64_t *pages, int fd, uin
 			page++;
 			continue;
 		}
-		rc = file_write_all(fd, ram->base + page * PAGE_SIZE, (end - page) * PAGE_SIZE,
+		rc = write_exactly(fd, ram->base + page * PAGE_SIZE, (end - page) * PAGE_SIZE,
 				    (off_t)(page * PAGE_SIZE));
 		if (rc < 0)
 			return rc;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/file_io.h"
 #include "dev/chipset/layout.h"
 
 #define MAX_FILE (UINT64_C(2) * GIB)
@@ -33,22 +34,6 @@ static int open_regular(const char *path, size_t *size, struct lm_err *err)
 	return fd;
 }
 
-static int read_all(int fd, uint8_t *data, size_t size)
-{
-	size_t done = 0;
-
-	while (done < size) {
-		ssize_t n = read(fd, data + done, size - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
 static int file_load(struct boot_file *f, const char *path, struct lm_err *err)
 {
 	int fd = open_regular(path, &f->size, err), rc;
@@ -56,10 +41,9 @@ static int file_load(struct boot_file *f, const char *path, struct lm_err *err)
 	if (fd < 0)
 		return fd;
 	f->path = path;
-	f->data = malloc(f->size ? f->size : 1);
-	rc = f->data ? read_all(fd, f->data, f->size) : -ENOMEM;
+	rc = read_whole(fd, path, f->size, &f->data, err);
 	close(fd);
-	return rc < 0 ? lm_err_errno(err, rc, "cannot read %s", path) : 0;
+	return rc;
 }
 
 /* ---- Guest memory ---- */
