@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/file_io.h"
 
 #define FILE_MAX     (1024 * 1024)
 #define NUMBER_TEXT  24
@@ -135,24 +136,15 @@ static int take_file(struct config_files *files, const struct verb *verb, void *
 
 static int load(json_t **out, const char *path, struct lm_err *err)
 {
-	FILE *f = fopen(path, "re");
-	char *text = f ? malloc(FILE_MAX + 1) : NULL;
 	json_error_t why;
-	size_t n;
+	char *text;
+	size_t len;
+	int rc = read_text(path, FILE_MAX, &text, &len, err);
 
-	if (!text) {
-		int rc = -errno;
-
-		if (f)
-			fclose(f);
-		return lm_err_errno(err, rc, "cannot read it");
-	}
-	n = fread(text, 1, FILE_MAX + 1, f);
-	fclose(f);
-	*out = n > FILE_MAX ? NULL : json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
+	if (rc < 0)
+		return rc;
+	*out = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
 	free(text);
-	if (n > FILE_MAX)
-		return lm_err_set(err, -EFBIG, "it is larger than 1 MiB");
 	return *out ? 0 : lm_err_set(err, -EINVAL, "line %d: %s", why.line, why.text);
 }
 

@@ -10,43 +10,16 @@
 #include <unistd.h>
 
 #include "backend/iso9660.h"
+#include "base/file_io.h"
 
 #define FILE_MAX (16 * MIB)
 #define KEYS_MAX (64 * KIB)
-
-static int read_all(const char *path, size_t max, char **text, size_t *size, struct lm_err *err)
-{
-	FILE *f = fopen(path, "re");
-	char *buf = f ? malloc(max + 2) : NULL;
-	size_t n;
-
-	if (!buf) {
-		int rc = -errno;
-
-		if (f)
-			fclose(f);
-		return lm_err_errno(err, rc, "cannot read it");
-	}
-	n = fread(buf, 1, max + 1, f);
-	if (ferror(f) || n > max) {
-		int rc = n > max ? -EFBIG : -errno;
-
-		fclose(f);
-		free(buf);
-		return lm_err_errno(err, rc, "cannot read it");
-	}
-	fclose(f);
-	buf[n] = 0;
-	*text = buf;
-	*size = n;
-	return 0;
-}
 
 int seed_user_data(struct seed *s, const char *path, struct lm_err *err)
 {
 	free(s->user_data);
 	s->user_data = NULL;
-	return read_all(path, FILE_MAX, &s->user_data, &s->user_data_size, err);
+	return read_text(path, FILE_MAX, &s->user_data, &s->user_data_size, err);
 }
 
 /* The names of sshd(8), "AUTHORIZED_KEYS FILE FORMAT"; options in front are taken as they are. */
@@ -80,7 +53,7 @@ int seed_ssh_key(struct seed *s, const char *path, struct lm_err *err)
 	char *text, *save;
 	unsigned before = s->key_count;
 	size_t size;
-	int rc = read_all(path, KEYS_MAX, &text, &size, err);
+	int rc = read_text(path, KEYS_MAX, &text, &size, err);
 
 	if (rc)
 		return rc;

@@ -92,6 +92,11 @@ refuses '"share" is a string or a number' '{"share": [null]}'
 refuses 'larger than 1 MiB' "$(head -c 1100000 /dev/zero | tr '\0' ' ')"
 run --config "$dir/none" 2>"$dir/err"
 check 'a missing file' grep -q 'No such file' "$dir/err"
+run --config "$dir" 2>"$dir/err"
+check 'a folder' grep -q 'cannot read it: Is a directory' "$dir/err"
+head -c 70000 /dev/zero | tr '\0' a >"$dir/key"
+run --ssh-key "$dir/key" "$dir/disk" 2>"$dir/err"
+check 'too large a key' grep -q 'it is larger than 64 KiB' "$dir/err"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
